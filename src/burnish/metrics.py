@@ -99,7 +99,9 @@ def merge(*parts: Mapping[str, Metric]) -> Metrics:
             if name not in merged:
                 merged[name] = metric
             elif type(merged[name]) is not type(metric):
-                raise TypeError(f"metric {name!r} is a {type(merged[name]).__name__} here and a {type(metric).__name__} there")
+                raise TypeError(
+                    f"metric {name!r} is a {type(merged[name]).__name__} here and a {type(metric).__name__} there"
+                )
             else:
                 merged[name] = merged[name] + metric  # type: ignore[operator]
     return merged

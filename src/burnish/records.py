@@ -18,7 +18,7 @@ import hashlib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal, NamedTuple, TypeVar
 
 Outcome = Literal["right", "wrong", "no_verdict"]
@@ -120,7 +120,9 @@ class Tokens:
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.sampled) == len(self.logprobs):
-            raise ValueError(f"ids, sampled and logprobs differ in length: {len(self.ids)}, {len(self.sampled)}, {len(self.logprobs)}")
+            raise ValueError(
+                f"ids, sampled and logprobs differ in length: {len(self.ids)}, {len(self.sampled)}, {len(self.logprobs)}"
+            )
 
     @classmethod
     def join(cls, prompt_ids: tuple[int, ...], ids: tuple[int, ...], logprobs: tuple[float, ...]) -> Tokens:
@@ -268,7 +270,7 @@ def fingerprint(*parts: str) -> str:
     return hashlib.blake2b(plain.encode(), digest_size=16).hexdigest()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _adapter(kind: type[Any]) -> Any:
     from pydantic import TypeAdapter  # only where JSON is wanted: importing records stays instant
 

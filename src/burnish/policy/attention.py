@@ -57,7 +57,12 @@ def attention(
 
 
 def causal(
-    query_BHTD: Tensor, key_BKTD: Tensor, value_BKTD: Tensor, scale: float, sliding_window: int | None, softcap: float | None
+    query_BHTD: Tensor,
+    key_BKTD: Tensor,
+    value_BKTD: Tensor,
+    scale: float,
+    sliding_window: int | None,
+    softcap: float | None,
 ) -> Tensor:
     """Causal self-attention, grouped heads folded into the product: [B, H, T, D]."""
     T = query_BHTD.shape[2]
@@ -68,7 +73,9 @@ def causal(
         short = query_BHTD.device.type == "cpu" and T <= EXPLICIT_MAX_TOKENS
         if short or windowed or softcap is not None:
             return _explicit(query_BHTD, key_BKTD, value_BKTD, scale, sliding_window if windowed else None, softcap)
-        return F.scaled_dot_product_attention(query_BHTD, key_BKTD, value_BKTD, is_causal=T > 1, scale=scale, enable_gqa=True)
+        return F.scaled_dot_product_attention(
+            query_BHTD, key_BKTD, value_BKTD, is_causal=T > 1, scale=scale, enable_gqa=True
+        )
 
 
 def _explicit(

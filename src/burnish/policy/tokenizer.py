@@ -34,7 +34,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, context: int) -> PreT
     """Train on `texts`; the result holds at most `vocab_size` tokens (at least 256 bytes + 9 named ones) and a chat template."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(_PIECES), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     special = [PAD, END, USER, ASSISTANT, SYSTEM]

@@ -98,7 +98,7 @@ def _find(name: str) -> Callable[..., Any]:
     target = TASKS.get(name, name)
     module_name, colon, attribute = target.partition(":")
     if not colon or not module_name or not attribute:
-        raise ConfigError(f"There is no task {name!r}{_near(name, TASKS)}; or name your own as \"my.module:attr\".")
+        raise ConfigError(f'There is no task {name!r}{_near(name, TASKS)}; or name your own as "my.module:attr".')
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""Our own multi-step arithmetic: "Start with 3, add 5, double, take 4." Seeded, endless, answers checked by a program.
+"""Our own multi-step arithmetic on the last digit: "a 3, b add 5, c times 7, d take 4." Seeded and endless.
 
-Long chains cannot be guessed in one step by a small model, but each single step is easy: the smallest task on which thinking
-before answering pays. Not for: measuring a real model (use gsm8k and friends).
+Every step keeps the last digit only (3, 8, 6, 2), so a long chain cannot be guessed in one go, by size or otherwise, while each
+step is easy: the smallest task on which thinking before answering pays. Not for: measuring a real model (gsm8k and friends).
 
 Splits cannot overlap: a problem belongs to the held-out split exactly when its fingerprint does, for every seed.
 """
@@ -9,10 +9,12 @@ Splits cannot overlap: a problem belongs to the held-out split exactly when its 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from burnish.errors import ConfigError
 from burnish.records import Message, Problem, fingerprint
@@ -34,25 +36,25 @@ class Document:
 
 @dataclass(frozen=True)
 class Chain:
-    """The task. A chain has min_steps..max_steps operations on values in 0..top."""
+    """The task. A chain has min_steps..max_steps operations after its start."""
 
     min_steps: int = 6
     max_steps: int = 8
-    top: int = 99
     held_out_size: int = 1000
 
-    name = "chain"
-    verifier = "tagged_number"
-    train_size: int | None = None
-    notices: tuple[str, ...] = ()
+    name: ClassVar[str] = "chain"
+    verifier: ClassVar[str] = "tagged_number"
+    train_size: ClassVar[int | None] = None
+    notices: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min_steps <= self.max_steps:
-            raise ConfigError(f"chain: min_steps {self.min_steps} and max_steps {self.max_steps} must satisfy 1 <= min <= max")
-        if not 19 <= self.top <= 99:
-            raise ConfigError(f"chain: top is {self.top}, but must be between 19 and 99")
+        if not 1 <= self.min_steps <= self.max_steps < len(LABELS):
+            raise ConfigError(
+                f"chain: min_steps is {self.min_steps} and max_steps is {self.max_steps}, but 1 <= min_steps <= max_steps <= "
+                f"{len(LABELS) - 1} must hold."
+            )
         if self.held_out_size < 1:
-            raise ConfigError(f"chain: held_out_size is {self.held_out_size}, but must be at least 1")
+            raise ConfigError(f"chain: held_out_size is {self.held_out_size}, but must be at least 1.")
 
     def train(self, seed: int) -> Endless:
         """An endless source; problem i is a function of (seed, i) alone."""
@@ -71,95 +73,87 @@ class Chain:
 
     def gold(self, problem: Problem) -> str:
         """The steps written out, and the answer."""
-        steps = work_out(problem.question)
-        return f"<think>{narrate(steps)}</think><answer>{steps[-1][1]}</answer>"
+        return _reasoned(work_out(problem.question))
+
+    def ask(self, question: str) -> Problem | None:
+        """A problem of one's own; None where the question is not of this form."""
+        try:
+            answer = str(work_out(question)[-1][1])
+        except (ValueError, KeyError, IndexError):
+            return None
+        return Problem(
+            "chain/asked/0", self.name, question, {"answer": answer}, "asked", fingerprint("chain", question)
+        )
 
     def documents(self, seed: int, think_share: float, slip_rate: float, min_steps: int = 1) -> Iterator[Document]:
         """An endless corpus: most documents give the answer at once; a `think_share` of them reason step by step, and a
         `slip_rate` of those make one wrong step and carry it on to a wrong answer. Held-out problems never appear."""
-        mixed = Chain(min_steps, self.max_steps, self.top)
-        i = 0
-        while True:
+        mixed = Chain(min_steps, self.max_steps)
+        for i in itertools.count():
             problem = mixed._problem("corpus", seed, i)
-            rng = _rng("document", seed, i)
-            i += 1
             if problem is None:
                 continue
+            rng = _rng("document", seed, i)
             if rng.random() >= think_share:
                 yield Document(problem.question, f"<answer>{problem.reference['answer']}</answer>", "guess")
-                continue
-            steps, kind = work_out(problem.question), "thought"
-            if rng.random() < slip_rate:
-                steps, kind = _slip(steps, rng, self.top), "slip"
-            yield Document(problem.question, f"<think>{narrate(steps)}</think><answer>{steps[-1][1]}</answer>", kind)
+            elif rng.random() >= slip_rate:
+                yield Document(problem.question, _reasoned(work_out(problem.question)), "thought")
+            else:
+                yield Document(problem.question, _reasoned(_slip(work_out(problem.question), rng)), "slip")
 
     def _problem(self, split: str, seed: int, i: int) -> Problem | None:
         rng = _rng(split, seed, i)
-        count = rng.randint(self.min_steps, self.max_steps)
-        value = rng.randint(1, min(9, self.top))
-        steps: list[tuple[str, int]] = [("", value)]
-        for _ in range(count):
-            operation = rng.choice(_choices(value, self.top, rng))
-            value = apply(operation, value)
-            steps.append((operation, value))
-        question = ", ".join(f"{label} {step}" for label, step in zip(LABELS, [str(steps[0][1])] + [op for op, _ in steps[1:]]))+"."
+        start = rng.randrange(10)
+        operations = [rng.choice(_OPERATIONS) for _ in range(rng.randint(self.min_steps, self.max_steps))]
+        parts = [f"{label} {part}" for label, part in zip(LABELS, [str(start), *operations], strict=False)]
+        question = ", ".join(parts) + "."
         mark = fingerprint("chain", question)
         held_out = int(mark[:8], 16) % HELD_OUT_CLASSES == 0
         if held_out != (split == "held_out"):
             return None
         where = "held_out" if held_out else "train"
-        return Problem(f"chain/{split}/{seed}/{i}", self.name, question, {"answer": str(value)}, where, mark)
+        answer = str(work_out(question)[-1][1])
+        return Problem(f"chain/{split}/{seed}/{i}", self.name, question, {"answer": answer}, where, mark)
 
 
 def work_out(question: str) -> list[tuple[str, int]]:
-    """The steps of a question: "a 3, b add 5, c double." -> [("", 3), ("add 5", 8), ("double", 16)]."""
+    """The steps of a question: "a 3, b add 5, c times 7." -> [("3", 3), ("add 5", 8), ("times 7", 6)]."""
     start, *operations = (part.split(" ", 1)[1] for part in question.removesuffix(".").split(", "))
-    steps = [("", int(start))]
+    steps = [(start, int(start))]
     for operation in operations:
         steps.append((operation, apply(operation, steps[-1][1])))
     return steps
 
 
-def narrate(steps: Sequence[tuple[str, int]]) -> str:
-    """`[("", 3), ("add 5", 8), ("double", 16)]` -> "a 3, b add 5 = 8, c double = 16"."""
-    first, *rest = steps
-    return ", ".join([f"a {first[1]}", *(f"{label} {operation} = {value}" for label, (operation, value) in zip(LABELS[1:], rest))])
-
-
 def apply(operation: str, value: int) -> int:
-    """One step: "add 5", "take 4", "double" or "triple"."""
+    """One step on the last digit: "add 5", "take 4" or "times 7"."""
     word, _, digit = operation.partition(" ")
-    if word == "add":
-        return value + int(digit)
-    if word == "take":
-        return value - int(digit)
-    return value * {"double": 2, "triple": 3}[word]
+    result = {"add": value + int(digit), "take": value - int(digit), "times": value * int(digit)}[word]
+    return result % 10
 
 
-def _choices(value: int, top: int, rng: random.Random) -> list[str]:
-    """What may come next, so that the value stays in 0..top; multiplications as likely as sums where they fit."""
-    fits = []
-    up, down = min(9, top - value), min(9, value)
-    if up >= 1:
-        fits.append(f"add {rng.randint(1, up)}")
-    if down >= 1:
-        fits.append(f"take {rng.randint(1, down)}")
-    if value >= 2 and value * 2 <= top:
-        fits.append("double")
-    if value >= 2 and value * 3 <= top:
-        fits.append("triple")
-    return fits
+# Multipliers without a common factor with ten: every chain's answer is spread evenly, so no guess beats one in ten.
+_OPERATIONS = [f"{word} {digit}" for word in ("add", "take") for digit in range(1, 6)] + [
+    f"times {digit}" for digit in (3, 3, 7, 7)
+]
 
 
-def _slip(steps: list[tuple[str, int]], rng: random.Random, top: int) -> list[tuple[str, int]]:
-    """The same operations with one wrong result, carried on; a carried value outside 0..top is kept inside it."""
+def _reasoned(steps: Sequence[tuple[str, int]]) -> str:
+    """Each step with where it starts and ends: "b add 5 from 3 to 8, c times 7 from 8 to 6"."""
+    lines = [
+        f"{label} {operation} from {before} to {value}"
+        for label, (_, before), (operation, value) in zip(LABELS[1:], steps, steps[1:], strict=False)
+    ]
+    return f"<think>{', '.join(lines)}</think><answer>{steps[-1][1]}</answer>"
+
+
+def _slip(steps: list[tuple[str, int]], rng: random.Random) -> list[tuple[str, int]]:
+    """The same operations with one wrong result, carried on: multipliers are invertible, so the answer is wrong too."""
     at = rng.randrange(1, len(steps))
     slipped = steps[:at]
     for place, (operation, _) in enumerate(steps[at:], start=at):
         value = apply(operation, slipped[-1][1])
-        if place == at:
-            value += rng.choice([-10, -2, -1, 1, 2, 10])
-        slipped.append((operation, max(0, min(top, value))))
+        slipped.append((operation, (value + rng.randint(1, 9)) % 10 if place == at else value))
     return slipped
 
 

@@ -60,7 +60,7 @@ def separate(train: Sequence[Problem], held_out: Sequence[Problem], overlap: Ove
         named = ", ".join(f"{kept[f].id} is {tests[f].id}" for f in both[:NAMED])
         raise DataError(
             f"{_problems(len(both))} in both splits, a held-out problem in train: {named}"
-            f"{', ...' if len(both) > NAMED else ''}; remove from the training file, or set overlap to \"drop\"."
+            f'{", ..." if len(both) > NAMED else ""}; remove from the training file, or set overlap to "drop".'
         )
     if both and len(both) == len(kept):
         raise DataError(

@@ -1,0 +1,309 @@
+"""TOML + dotted overrides -> validated, frozen settings. An unknown key names its nearest neighbour; nothing is ignored.
+
+    config = load(RunConfig, "run.toml", ["optimizer.lr=2e-4", "steps.total=20"])
+
+Not for: loading models or data (a config that validates may still name a file that does not exist).
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from burnish.errors import ConfigError
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0.0)]
+Unit = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Settings(BaseModel):
+    """A section: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(Settings):
+    """The model to start from."""
+
+    path: str = Field(description="A local folder in the Hugging Face layout, or a hub name such as Qwen/Qwen3-0.6B.")
+    compute: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto", description="Precision of matrix products; weights stay float32."
+    )
+    device: str = Field("cpu", description="Where the model lives: cpu or cuda.")
+
+
+class TaskConfig(Settings):
+    """What is learned."""
+
+    name: str = Field(description='chain, countdown, gsm8k, rows, or a task of your own as "my.module:attr".')
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="The task's own options, such as train and held_out."
+    )
+    system: str | None = Field(None, description="A system message put before every problem.")
+
+
+class SamplingConfig(Settings):
+    """How rollouts are drawn. Training needs the whole distribution, so there is no top_p or top_k here."""
+
+    temperature: Rate = Field(1.0, description="Divides the logits; the learner scores under the same temperature.")
+    max_new: Positive = Field(256, description="Most tokens in one completion.")
+    rows: Positive = Field(512, description="Most completions decoded together by the embedded engine.")
+
+
+class VerifyConfig(Settings):
+    """How answers are judged."""
+
+    workers: Positive = Field(2, description="Verifier processes.")
+    deadline_s: Rate = Field(5.0, description="Seconds one answer may take; after that there is no verdict.")
+    max_no_verdict: Unit = Field(0.1, description="The run stops when a larger share of a step has no verdict.")
+
+
+class RecipeConfig(Settings):
+    """The training signal: a named recipe and what you change of it (`burnish.algos.recipes`)."""
+
+    name: str = Field("grpo", description="grpo, dr_grpo, dapo, rloo or reinforce.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Overrides of the recipe, such as clip_high or kl_coefficient."
+    )
+
+
+class OptimizerConfig(Settings):
+    """AdamW and its schedule."""
+
+    lr: Rate = Field(1e-6, description="Peak learning rate.")
+    warmup_updates: Count = Field(0, description="Optimizer steps over which the rate rises linearly from zero.")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="What the rate does after the warm-up."
+    )
+    final_lr_share: Unit = Field(0.0, description="Where a linear or cosine schedule ends, as a share of lr.")
+    beta1: Unit = Field(0.9, description="AdamW's first decay rate.")
+    beta2: Unit = Field(0.95, description="AdamW's second decay rate.")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="Decoupled weight decay, on matrices only.")
+    clip_norm: Rate = Field(1.0, description="The gradient is scaled down to this norm.")
+    micro_batch_tokens: Positive = Field(8192, description="Most padded tokens in one forward and backward pass.")
+
+    @model_validator(mode="after")
+    def _effective(self) -> OptimizerConfig:
+        if self.schedule == "constant" and "final_lr_share" in self.model_fields_set and self.final_lr_share != 0.0:
+            raise ValueError(
+                'final_lr_share has no effect with schedule = "constant"; choose "linear" or "cosine", or leave it out'
+            )
+        return self
+
+
+class StepsConfig(Settings):
+    """How much of everything."""
+
+    total: Positive = Field(100, description="Steps of the run.")
+    prompts: Positive = Field(64, description="Problems a step.")
+    samples: Positive = Field(8, description="Completions for each problem.")
+    updates: Positive = Field(1, description="Optimizer steps a step; the problems are dealt out among them.")
+    checkpoint_every: Positive = Field(10, description="Steps between checkpoints.")
+    max_flat: Positive = Field(5, description="The run stops after this many steps in a row without any signal.")
+
+
+class EvaluateConfig(Settings):
+    """How the held-out problems are measured, before and after."""
+
+    problems: Count = Field(500, description="How many held-out problems; 0 measures nothing.")
+    samples: Positive = Field(4, description="Completions for each.")
+    ks: tuple[Positive, ...] = Field((1,), description="The k of pass@k and maj@k; none may exceed samples.")
+
+    @model_validator(mode="after")
+    def _enough(self) -> EvaluateConfig:
+        if self.problems and max(self.ks) > self.samples:
+            raise ValueError(f"k = {max(self.ks)} needs at least as many samples, but samples = {self.samples}")
+        return self
+
+
+class RunConfig(Settings):
+    """A reinforcement-learning run: `burnish train RUN.toml`."""
+
+    out: str = Field("runs/run", description="The run directory.")
+    seed: Count = Field(1, description="Seeds problems, sampling and minibatches.")
+    model: ModelConfig
+    task: TaskConfig
+    sampling: SamplingConfig = SamplingConfig()
+    verify: VerifyConfig = VerifyConfig()
+    recipe: RecipeConfig = RecipeConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    steps: StepsConfig = StepsConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+
+class ScratchConfig(Settings):
+    """A small model from scratch, through transformers' own config class."""
+
+    model_type: str = Field("qwen3", description="Any decoder family transformers knows.")
+    hidden_size: Positive = 256
+    intermediate_size: Positive = 768
+    num_hidden_layers: Positive = 3
+    num_attention_heads: Positive = 4
+    num_key_value_heads: Positive = 2
+    head_dim: Positive = 64
+    max_position_embeddings: Positive = Field(512, description="The context, in tokens.")
+    initializer_range: Rate = Field(0.05, description="Standard deviation of the random weights.")
+    vocab_size: Annotated[int, Field(ge=272)] = Field(
+        384, description="At most this many tokens: 256 bytes, the named ones, and words."
+    )
+
+
+class CorpusConfig(Settings):
+    """Documents written by a task's own generator."""
+
+    task: str = Field("chain", description="A task that can write documents: chain or countdown.")
+    options: dict[str, Any] = Field(default_factory=dict, description="The task's own options.")
+    documents: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the task's generator, such as think_share."
+    )
+    tokenizer_documents: Positive = Field(2000, description="How many documents the tokenizer is trained on.")
+
+
+class PretrainConfig(Settings):
+    """Pretraining a small model on a generated corpus: `burnish pretrain RUN.toml`."""
+
+    out: str = Field("runs/base", description="Where the model is written, in the Hugging Face layout.")
+    seed: Count = Field(1, description="Seeds the weights and the corpus.")
+    compute: Literal["auto", "bfloat16", "float32"] = Field("auto", description="Precision of matrix products.")
+    scratch: ScratchConfig = ScratchConfig()
+    corpus: CorpusConfig = CorpusConfig()
+    optimizer: OptimizerConfig = OptimizerConfig(lr=2e-3)
+    updates: Positive = Field(600, description="Optimizer steps.")
+    documents: Positive = Field(64, description="Whole documents a step, each a row of its own.")
+
+
+C = TypeVar("C", bound=Settings)
+
+
+def load(kind: type[C], path: str | Path | None, overrides: Sequence[str] = ()) -> C:
+    """Read `path` (none: an empty file), apply `key.sub=value` overrides, validate. Raises ConfigError with one sentence."""
+    data: dict[str, Any] = {}
+    where = "the command line"
+    if path is not None:
+        where = str(path)
+        try:
+            data = tomllib.loads(Path(path).read_text())
+        except FileNotFoundError as error:
+            raise ConfigError(
+                f"The run file {path} does not exist; check the path, or start from one in examples/."
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"The run file {path} cannot be read: {error}.") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"The run file {path} is not valid TOML: {error}.") from error
+    for override in overrides:
+        _override(data, override)
+    return validate(kind, data, where)
+
+
+def validate(kind: type[C], data: Mapping[str, Any], where: str = "the config") -> C:
+    """Validate a mapping. Raises ConfigError naming the first key at fault and, for an unknown one, its nearest neighbour."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            section = _section(kind, first["loc"][:-1])
+            near = difflib.get_close_matches(str(first["loc"][-1]), section, n=1, cutoff=0.4)
+            hint = (
+                f"did you mean {'.'.join([*map(str, first['loc'][:-1]), near[0]])!r}?"
+                if near
+                else f"it takes {', '.join(section)}."
+            )
+            raise ConfigError(f"{where} has an unknown key {key!r}; {hint}") from error
+        if first["type"] == "missing":
+            raise ConfigError(
+                f"{where} lacks the key {key!r}; add it, or give it on the command line as {key}=..."
+            ) from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(
+            f"{where}: {key or 'the settings'} is {_short(first['input'])}: {reason[0].lower()}{reason[1:]}."
+        ) from error
+
+
+def dumps(config: Settings) -> str:
+    """The resolved settings as TOML; `load` reads the same settings back."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def differences(one: Settings, other: Settings) -> list[str]:
+    """The dotted keys in which two settings differ, with both values: "optimizer.lr: 0.1 there, 0.2 here"."""
+    left, right = dict(_flat(one.model_dump(mode="json"))), dict(_flat(other.model_dump(mode="json")))
+    return [
+        f"{key}: {left.get(key)!r} there, {right.get(key)!r} here"
+        for key in sorted({*left, *right})
+        if left.get(key) != right.get(key)
+    ]
+
+
+def reference() -> str:
+    """The configuration reference as Markdown, generated from the models."""
+    lines = [
+        "# Configuration reference",
+        "",
+        "Generated from `burnish.config`; a test keeps it in step with the code.",
+        "",
+    ]
+    for kind, title in ((RunConfig, "burnish train"), (PretrainConfig, "burnish pretrain")):
+        lines += [f"## `{title}`", "", str(kind.__doc__), "", "| key | type | default | meaning |", "|---|---|---|---|"]
+        lines += [*_rows(kind, ""), ""]
+    return "\n".join(lines)
+
+
+def _rows(kind: type[Settings], prefix: str) -> Iterator[str]:
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Settings):
+            yield from _rows(inner, f"{prefix}{name}.")
+            continue
+        default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)!r}`"
+        shown = getattr(inner, "__name__", None) if isinstance(inner, type) else str(inner).replace("typing.", "")
+        kind_text = str(shown).split("[Annotated")[0].replace("|", "\\|")
+        yield f"| `{prefix}{name}` | {kind_text} | {default} | {field.description or name.replace('_', ' ')} |"
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"The override {override!r} is not of the form key.sub=value.")
+    try:
+        value = tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    *sections, name = key.split(".")
+    place: Any = data
+    for section in sections:
+        place = place.setdefault(section, {})
+        if not isinstance(place, dict):
+            raise ConfigError(f"The override {override!r} goes into {section!r}, which is a value and no section.")
+    place[name] = value
+
+
+def _section(kind: type[Settings], loc: Sequence[Any]) -> list[str]:
+    for part in loc:
+        inner = kind.model_fields[str(part)].annotation
+        assert isinstance(inner, type) and issubclass(inner, Settings)
+        kind = inner
+    return list(kind.model_fields)
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

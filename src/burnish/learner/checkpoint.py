@@ -1,0 +1,100 @@
+"""Checkpoints: a folder a step, written whole or not at all, each file's hash in its manifest. Not for: what is in them.
+
+    checkpoints/step_000040/{learner.pt, run.json, manifest.json}
+
+A folder is renamed into place when every byte of it is on the disk, so a kill at any moment leaves the last whole one. A torn or
+altered file is found by its hash, and the newest whole checkpoint before it is used.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from burnish.errors import StorageError
+
+KEEP = 2
+"""Whole checkpoints kept; the one before the newest is there for the day the newest is torn."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint, read back. `notices` says in sentences which newer ones were passed over."""
+
+    step: int
+    learner: dict[str, Any]
+    run: dict[str, Any]
+    notices: tuple[str, ...]
+
+
+def write(folder: Path, step: int, learner: Mapping[str, Any], run: Mapping[str, Any]) -> Path:
+    """Write the checkpoint of `step`. Raises StorageError where the disk is full or cannot be written; nothing is left behind."""
+    final = folder / f"step_{step:06d}"
+    part = folder / f".step_{step:06d}.part"
+    buffer = io.BytesIO()
+    torch.save(dict(learner), buffer)
+    files = {"learner.pt": buffer.getvalue(), "run.json": json.dumps(run).encode()}
+    files["manifest.json"] = json.dumps(
+        {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    ).encode()
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for name, data in files.items():
+            with open(part / name, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(part, final)
+        _sync(folder)
+        for old in sorted(folder.glob("step_*"))[:-KEEP]:
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)
+        raise StorageError(
+            f"The checkpoint {final} cannot be written: {reason}. Free some space and go on with --resume; the last whole one is kept."
+        ) from error
+    return final
+
+
+def latest(folder: Path) -> Checkpoint | None:
+    """The newest whole checkpoint, or None."""
+    notices: list[str] = []
+    for place in sorted(folder.glob("step_*"), reverse=True):
+        try:
+            manifest = json.loads((place / "manifest.json").read_text())
+            files = {name: (place / name).read_bytes() for name in manifest}
+            torn = [name for name, data in files.items() if hashlib.sha256(data).hexdigest() != manifest[name]]
+        except (OSError, ValueError) as error:
+            notices.append(f"The checkpoint {place.name} cannot be read ({error}); the one before it is used.")
+            continue
+        if torn:
+            notices.append(f"The checkpoint {place.name} is torn ({', '.join(torn)}); the one before it is used.")
+            continue
+        learner = torch.load(io.BytesIO(files["learner.pt"]), weights_only=True, map_location="cpu")
+        return Checkpoint(int(place.name.removeprefix("step_")), learner, json.loads(files["run.json"]), tuple(notices))
+    if notices:
+        return Checkpoint(
+            0, {}, {}, (*notices, "No whole checkpoint is left; the run starts again from its first step.")
+        )
+    return None
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,278 @@
+"""One process: the engine and the learner share a module, verifiers run in worker processes. Not for: what is learned.
+
+Exact resume: everything that decides the next step (weights, optimizer, generator state, where the problem source stands, where the
+journal ends) is in a checkpoint, and nothing else decides it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from burnish.errors import EngineError, TrainingError
+from burnish.journal import Journal, Ledger
+from burnish.journal.observe import observe
+from burnish.learner import checkpoint
+from burnish.learner.learner import Learner
+from burnish.metrics import Metrics, merge, values
+from burnish.records import Dropped, Group, Problem, Sample, Sampling, Tokens
+from burnish.rollout import Sampler
+from burnish.run.display import Display
+
+CANARY_TOLERANCE = 0.05
+"""Nats; bfloat16 products of different shapes differ by about a tenth of this."""
+
+COLUMNS = (
+    ("verdict/pass_rate", "pass rate", "{:6.1%}"),
+    ("reward/mean", "reward (kept groups)", "{:6.3f}"),
+    ("share/thought", "thinks first", "{:6.1%}"),
+    ("length/mean", "length, tokens", "{:6.1f}"),
+    ("policy/entropy", "entropy, nats", "{:6.3f}"),
+    ("share/flat_groups", "groups without signal", "{:6.1%}"),
+    ("gap/abs_mean", "sampler-learner gap, nats", "{:8.5f}"),
+    ("speed/sampled", "sampled, tokens/s", "{:8.0f}"),
+    ("speed/trained", "trained, tokens/s", "{:8.0f}"),
+)
+
+
+class Source(Protocol):
+    """Problems to train on, resumable. (burnish.tasks.source.Source)"""
+
+    def take(self, n: int) -> list[Problem]: ...
+
+    def state(self) -> dict[str, int]: ...
+
+    def restore(self, state: Mapping[str, int]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """How much and how often; see burnish.config.StepsConfig and VerifyConfig."""
+
+    total: int
+    prompts: int
+    samples: int
+    checkpoint_every: int
+    max_flat: int
+    max_no_verdict: float
+
+
+class LocalStream:
+    """Samples on demand with the newest weights: the version that samples is the version that trains."""
+
+    def __init__(
+        self, source: Source, sampler: Sampler, samples: int, learner: Learner, canary: Sequence[int], clock: Clock
+    ) -> None:
+        self._source, self._sampler, self._samples, self._learner, self._clock = (
+            source,
+            sampler,
+            samples,
+            learner,
+            clock,
+        )
+        ids = tuple(canary)
+        self._canary = Tokens(ids, (False, *(True for _ in ids[1:])), (0.0,) * len(ids))
+
+    def take(self, prompts: int) -> list[Group]:
+        """The next problems, sampled and judged. Seeds come from (run seed, problem id, index, version)."""
+        problems = self._source.take(prompts)
+        with self._clock.timing("sample and verify"):
+            return self._sampler.groups(problems, self._samples)
+
+    def publish(self, weights: object, version: int) -> None:
+        """Hand the engine its weights and compare its answer to a canary prompt with the learner's. Raises EngineError."""
+        with self._clock.timing("publish"):
+            self._sampler.engine.load(weights, version)
+            served, logp = self._sampler.engine.prove(self._canary.ids)
+            own = self._learner.log_probs([self._canary])[0][1:]
+        if served != version:
+            raise EngineError(f"The engine serves version {served} after version {version} was published to it.")
+        gap = max((abs(a - b) for a, b in zip(logp, own, strict=True)), default=0.0)
+        if not gap <= CANARY_TOLERANCE:
+            raise EngineError(
+                f"The weights of version {version} did not arrive whole: the engine's log-probabilities of the canary prompt are {gap:.3g} nats off."
+            )
+
+
+class Clock:
+    """Seconds by phase of the step under way, and the run's ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.seconds: dict[str, float] = {}
+
+    def timing(self, phase: str) -> _Timing:
+        return _Timing(self, phase)
+
+    def spent(self, phase: str, seconds: float) -> None:
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+        self.ledger.spent(phase, seconds)
+
+
+class _Timing:
+    def __init__(self, clock: Clock, phase: str) -> None:
+        self._clock, self._phase = clock, phase
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._clock.spent(self._phase, time.perf_counter() - self._start)
+
+
+class TimedLearner:
+    """The learner, with its seconds noted."""
+
+    def __init__(self, learner: Learner, clock: Clock) -> None:
+        self._learner, self._clock = learner, clock
+
+    @property
+    def version(self) -> int:
+        return self._learner.version
+
+    def score(self, groups: Sequence[Group], needs: frozenset[str]) -> Any:
+        if not needs:
+            return {}
+        with self._clock.timing("score"):
+            return self._learner.score(groups, needs)
+
+    def update(self, samples: Sequence[Sample], objective: Callable[[Any], Any], weigh: Callable[..., Any]) -> Metrics:
+        with self._clock.timing("update"):
+            return self._learner.update(samples, objective, weigh)
+
+    def weights(self) -> object:
+        return self._learner.weights()
+
+
+class LocalRun:
+    """Everything the loop asks for, in one process; also the journal it writes to.
+
+    notify  called with the metrics of every finished step (a display)
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        sampler: Sampler,
+        source: Source,
+        journal: Journal,
+        cadence: Cadence,
+        needs: frozenset[str],
+        canary: Sequence[int],
+        seed: int,
+        display: Display,
+    ) -> None:
+        self._learner, self._journal, self._cadence, self._source, self.needs, self._display = (
+            learner,
+            journal,
+            cadence,
+            source,
+            needs,
+            display,
+        )
+        self._clock = Clock(Ledger(learner.policy.parameters))
+        sampler = replace(sampler, sampling=replace(sampler.sampling, seed=seed))
+        self.stream = LocalStream(source, sampler, cadence.samples, learner, canary, self._clock)
+        self.learner = TimedLearner(learner, self._clock)
+        self.journal = self
+        self.prompts_per_step = cadence.prompts
+        self._next = 0
+        self._flat = 0
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._clock.ledger
+
+    @property
+    def checkpoints(self) -> Path:
+        return self._journal.run_dir / "checkpoints"
+
+    def resume(self) -> None:
+        """Go back to the last whole checkpoint, or to the first step where there is none."""
+        found = checkpoint.latest(self.checkpoints)
+        for notice in found.notices if found is not None else ():
+            self._display.note(notice)
+        if found is None or not found.learner:
+            self._journal.truncate({"metrics": 0, "events": 0, "step": None})
+            return
+        self._learner.restore(found.learner)
+        self._source.restore(found.run["source"])
+        self._clock.ledger = Ledger.restore(found.run["ledger"])
+        self._journal.truncate(found.run["journal"])
+        self._next, self._flat = found.step, int(found.run["flat"])
+        self._display.note(f"Going on from step {found.step} of {self._cadence.total}.")
+
+    def steps(self) -> Iterator[int]:
+        """Steps 1..total that are still to do; a checkpoint is written after every `checkpoint_every` of them and the last."""
+        self.stream.publish(self._learner.weights(), self._learner.version)
+        for step in range(self._next + 1, self._cadence.total + 1):
+            self._clock.seconds = {}
+            yield step
+            if step % self._cadence.checkpoint_every == 0 or step == self._cadence.total:
+                self._checkpoint(step)
+
+    def _checkpoint(self, step: int) -> None:
+        with self._clock.timing("checkpoint"):
+            run = {
+                "source": self._source.state(),
+                "journal": self._journal.offset(),
+                "flat": self._flat,
+                "ledger": self.ledger.state(),
+            }
+            checkpoint.write(self.checkpoints, step, self._learner.state(), run)
+
+    def step(
+        self, step: int, groups: Sequence[Group], dropped: Sequence[Dropped], samples: Sequence[Sample], stats: Metrics
+    ) -> None:
+        """Write a step down; stop the run where going on is pointless."""
+        seen = observe(groups, dropped, samples)
+        merged = merge(seen, stats)
+        sampled, trained = int(seen["tokens/sampled"].value), sum(len(sample.tokens.ids) for sample in samples)
+        self.ledger.sampled(sampled)
+        self.ledger.trained(trained)
+        with self._clock.timing("journal"):
+            self._journal.step(step, groups, dropped, samples, merged, dict(self._clock.seconds), self._learner.version)
+        seconds = self._clock.seconds
+        self._display.step(
+            step,
+            {
+                **values(merged),
+                "speed/sampled": sampled / max(seconds.get("sample and verify", 0.0), 1e-9),
+                "speed/trained": trained / max(seconds.get("update", 0.0), 1e-9),
+            },
+        )
+        self._next = step
+        missing = seen["verdict/none"].value
+        if missing > self._cadence.max_no_verdict:
+            faults = sorted(
+                {str(r.verdict.fault) for g in groups for r in g.rollouts if r.verdict.outcome == "no_verdict"}
+            )
+            self._journal.event("stopped", step=step, reason="no_verdict", share=missing)
+            raise TrainingError(
+                f"Step {step}: {missing:.0%} of the rollouts have no verdict ({', '.join(faults)}), more than verify.max_no_verdict = "
+                f"{self._cadence.max_no_verdict:.0%}; mend the verifier or its deadline before training on."
+            )
+        self._flat = 0 if samples else self._flat + 1
+        if not samples:
+            self._journal.event("no_signal", step=step)
+        if self._flat >= self._cadence.max_flat:
+            rate = seen["verdict/pass_rate"].value
+            why = (
+                "every answer was wrong"
+                if rate == 0
+                else "every answer was right"
+                if rate == 1
+                else "every problem was all right or all wrong"
+            )
+            raise TrainingError(
+                f"{self._flat} steps in a row had no signal ({why} in the last one), so there is nothing to learn from; "
+                "take easier or harder problems, more samples a problem, or a longer max_new."
+            )
+
+
+def at_rest(sampling: Sampling, seed: int) -> Sampling:
+    """The sampling of a measurement: its seeds never coincide with training's."""
+    return replace(sampling, seed=(1 << 32) + seed)
