@@ -85,7 +85,8 @@ def pretrain(run: RunFile, overrides: Overrides = None, as_json: Json = False) -
         "tokens": made.tokens,
         "seconds": made.seconds,
     }
-    sentence = f"{made.out}: {made.policy.parameters:,} parameters, {made.tokens:,} tokens in {made.seconds:.0f} s, loss {made.loss:.3f} nats a token."
+    cost = f"{made.tokens:,} tokens in {made.seconds:.0f} s, loss {made.loss:.3f} nats a token"
+    sentence = f"{made.out}: {made.policy.parameters:,} parameters, {cost}."
     _print(result, as_json, sentence)
 
 

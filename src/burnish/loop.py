@@ -29,7 +29,10 @@ class Stream(Protocol):
 class Learner(Protocol):
     """Samples in, new weights out."""
 
-    version: int
+    @property
+    def version(self) -> int:
+        """How many optimizer steps its weights have had."""
+        ...
 
     def score(self, groups: Sequence[Group], needs: frozenset[str]) -> dict[Key, Notes]:
         """What the recipe asked for, by key; empty where it asked for nothing."""

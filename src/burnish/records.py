@@ -31,7 +31,7 @@ class Key(NamedTuple):
     """Names one rollout of a step: `Key("chain/train/17", 3)` is the fourth sample of that problem."""
 
     problem_id: str
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which no key is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +271,7 @@ def fingerprint(*parts: str) -> str:
 
 
 @cache
-def _adapter(kind: type[Any]) -> Any:
+def _adapter(kind: Any) -> Any:
     from pydantic import TypeAdapter  # only where JSON is wanted: importing records stays instant
 
     return TypeAdapter(kind)
@@ -279,9 +279,9 @@ def _adapter(kind: type[Any]) -> Any:
 
 def to_json(record: Any) -> str:
     """A record as one line of JSON; `from_json(type(record), line)` gives an equal record back."""
-    return str(_adapter(type(record)).dump_json(record).decode())
+    return str(_adapter(type(record)).dump_json(record).decode())  # type: ignore[arg-type]
 
 
 def from_json(kind: type[T], text: str | bytes) -> T:
     """Read a record back. Raises pydantic.ValidationError where the text is not such a record."""
-    return _adapter(kind).validate_json(text)  # type: ignore[no-any-return]
+    return _adapter(kind).validate_json(text)  # type: ignore[no-any-return, arg-type]

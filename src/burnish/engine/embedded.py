@@ -35,7 +35,8 @@ class EmbeddedEngine:
     def __init__(self, policy: Policy, rows: int = 512, prefill_tokens: int = 16384) -> None:
         if policy.module.config._attn_implementation != NAME:
             raise EngineError(
-                f"The embedded engine cannot serve {type(policy.module).__name__}: it does not take its attention from transformers' interface."
+                f"The embedded engine cannot serve {type(policy.module).__name__}: this family does not take its attention from "
+                "transformers' interface."
             )
         self.policy = policy
         self.rows = rows
@@ -246,7 +247,7 @@ class _Batch:
                 self.prompt_slot_S,
                 self.prompt_length_S,
             ):
-                column[target] = column[source]  # type: ignore[index]
+                column[target] = column[source]
         self.layout = None
         return done
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from burnish.records import Completion, Request
+from burnish.records import Completion, Request, Stop
 
 
 class ScriptedEngine:
@@ -30,5 +30,5 @@ class ScriptedEngine:
             ids = (*self._encode(text), *stop_ids)
             cut = len(ids) > request.sampling.max_new
             ids = ids[: request.sampling.max_new]
-            stop = "length" if cut else "eos"
+            stop: Stop = "length" if cut else "eos"
             yield Completion(request.key, ids, (0.0,) * len(ids), text, stop, self.version, self.version)

@@ -122,7 +122,7 @@ def _batch(samples: Sequence[Sample], weights: Mapping[Key, float], version: int
     def noted(name: str) -> Tensor | None:
         if any(getattr(sample.notes, name) is None for sample in samples):
             return None
-        return flat(lambda sample: getattr(sample.notes, name))  # type: ignore[no-any-return]
+        return flat(lambda sample: getattr(sample.notes, name))
 
     row_N = torch.tensor(row)
     return Batch(

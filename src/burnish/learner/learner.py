@@ -90,7 +90,7 @@ class Learner:
             fused=True,
         )
 
-    def weights(self) -> nn.Module:
+    def weights(self) -> object:
         """The module itself: an embedded engine shares it."""
         return self.policy.module
 

@@ -39,7 +39,7 @@ def check(config: RunConfig, prompts: int = 16) -> dict[str, Any]:
 
 
 def memory(setting: Setting) -> dict[str, float]:
-    """Estimated bytes: weights, gradients and AdamW's two moments in float32, bfloat16 casts, cache, activations of one micro-batch."""
+    """Estimated bytes: float32 weights, gradients and AdamW moments, bfloat16 casts, cache, one micro-batch's activations."""
     config, steps = setting.policy.module.config.get_text_config(), setting.config.steps
     weights = setting.policy.parameters
     heads = int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)

@@ -173,7 +173,7 @@ def _problem(question: str, task: Task | None, answer: str | None) -> Problem:
         ask = getattr(task, "ask", None)
         found = ask(question) if ask is not None else next((p for p in task.held_out() if p.question == question), None)
         if found is not None:
-            return found  # type: ignore[no-any-return]
+            return found
     return Problem("asked/0", "asked", question, reference, "asked", "")
 
 

@@ -211,7 +211,10 @@ def _report(
         report["base"], report["final"] = harness.as_json(base), harness.as_json(final)
         report["change"] = {
             "pass@1": {"value": change.value, "low": change.low, "high": change.high},
-            "won": paired.won, "lost": paired.lost, "tied": paired.tied, "p_value": paired.p_value,
+            "won": paired.won,
+            "lost": paired.lost,
+            "tied": paired.tied,
+            "p_value": paired.p_value,
         }
         report["trace"] = _trace(before, after)
     measured = [(f"measure {name}", one) for name, one in (("base", base), ("final", final)) if one is not None]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
@@ -38,13 +38,13 @@ class Policy:
     compute  torch.bfloat16 runs matrix products in bfloat16 (autocast over float32 weights); torch.float32 runs all in float32
     """
 
-    module: nn.Module
+    module: Any
     tokenizer: PreTrainedTokenizerBase
     compute: torch.dtype
 
     @property
     def device(self) -> torch.device:
-        return next(self.module.parameters()).device
+        return torch.device(next(self.module.parameters()).device)
 
     @property
     def context(self) -> int:
@@ -72,7 +72,7 @@ class Policy:
 
     def hidden(self, ids_BT: Tensor, **kwargs: Any) -> Tensor:
         """The last hidden states [B, T, E]; rows are padded on the right. `kwargs` reach the attention function."""
-        decoder = self.module.get_decoder()  # type: ignore[operator]
+        decoder = self.module.get_decoder()
         kwargs.setdefault("use_cache", False)
         output: Tensor = decoder(input_ids=ids_BT, **kwargs).last_hidden_state
         return output
@@ -80,7 +80,7 @@ class Policy:
     def logits(self, hidden_NE: Tensor) -> Tensor:
         """Logits [N, V] of hidden states, with the scalings of the families that have them."""
         config = self.module.config
-        logits_NV = self.module.get_output_embeddings()(hidden_NE)  # type: ignore[operator]
+        logits_NV: Tensor = self.module.get_output_embeddings()(hidden_NE)
         if (divisor := getattr(config, "logits_scaling", None)) is not None:  # Granite
             logits_NV = logits_NV / divisor
         if (factor := getattr(config, "logit_scale", None)) is not None:  # Cohere
@@ -101,7 +101,7 @@ class Policy:
         if hidden_NE.shape[0] <= rows:
             return self._score(hidden_NE, targets_N, distribution.temperature)
         parts = []
-        for chunk_NE, chunk_N in zip(hidden_NE.split(rows), targets_N.split(rows), strict=True):
+        for chunk_NE, chunk_N in zip(torch.split(hidden_NE, rows), torch.split(targets_N, rows), strict=True):
             if torch.is_grad_enabled():
                 parts.append(checkpoint(self._score, chunk_NE, chunk_N, distribution.temperature, use_reentrant=False))
             else:
@@ -117,7 +117,7 @@ class Policy:
     def save(self, folder: Path) -> None:
         """Write the Hugging Face layout: config, safetensors, tokenizer."""
         with _quiet():
-            self.module.save_pretrained(folder)  # type: ignore[operator]
+            self.module.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
 
 

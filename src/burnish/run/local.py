@@ -93,7 +93,8 @@ class LocalStream:
         gap = max((abs(a - b) for a, b in zip(logp, own, strict=True)), default=0.0)
         if not gap <= CANARY_TOLERANCE:
             raise EngineError(
-                f"The weights of version {version} did not arrive whole: the engine's log-probabilities of the canary prompt are {gap:.3g} nats off."
+                f"The weights of version {version} did not arrive whole: the engine's log-probabilities of the canary prompt are "
+                f"{gap:.3g} nats off."
             )
 
 
@@ -252,8 +253,8 @@ class LocalRun:
             )
             self._journal.event("stopped", step=step, reason="no_verdict", share=missing)
             raise TrainingError(
-                f"Step {step}: {missing:.0%} of the rollouts have no verdict ({', '.join(faults)}), more than verify.max_no_verdict = "
-                f"{self._cadence.max_no_verdict:.0%}; mend the verifier or its deadline before training on."
+                f"Step {step}: {missing:.0%} of the rollouts have no verdict ({', '.join(faults)}), more than "
+                f"verify.max_no_verdict = {self._cadence.max_no_verdict:.0%}; mend the verifier or its deadline before training on."
             )
         self._flat = 0 if samples else self._flat + 1
         if not samples:

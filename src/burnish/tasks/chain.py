@@ -139,12 +139,10 @@ _OPERATIONS = [f"{word} {digit}" for word in ("add", "take") for digit in range(
 
 
 def _reasoned(steps: Sequence[tuple[str, int]]) -> str:
-    """Each step with where it starts and ends: "b add 5 from 3 to 8, c times 7 from 8 to 6"."""
-    lines = [
-        f"{label} {operation} from {before} to {value}"
-        for label, (_, before), (operation, value) in zip(LABELS[1:], steps, steps[1:], strict=False)
-    ]
-    return f"<think>{', '.join(lines)}</think><answer>{steps[-1][1]}</answer>"
+    """The question said again with every result: "a 3, b add 5 = 8, c times 7 = 6"."""
+    (start, _), *rest = steps
+    lines = [f"{label} {operation} = {value}" for label, (operation, value) in zip(LABELS[1:], rest, strict=False)]
+    return f"<think>{', '.join([f'a {start}', *lines])}</think><answer>{steps[-1][1]}</answer>"
 
 
 def _slip(steps: list[tuple[str, int]], rng: random.Random) -> list[tuple[str, int]]:
