@@ -1,12 +1,11 @@
 """Make a small language model from scratch: a tokenizer, a network, and plain next-token training on a generated corpus.
 
-Whole documents, each a row of its own; rows of like length share a step. Not for: pretraining at scale.
+Whole documents, each a row of its own (documents packed across each other are learned far slower). Not for: pretraining at scale.
 """
 
 from __future__ import annotations
 
 import itertools
-import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,9 +23,6 @@ from burnish.prompts import Renderer
 from burnish.records import Key, Message, Problem, Sample, Tokens
 from burnish.run.display import Display
 from burnish.tasks import load as load_task
-
-WINDOW = 8
-"""Steps whose documents are sorted by length together, then shuffled: rows of a step waste little padding."""
 
 COLUMNS = (
     ("loss/token", "loss, nats a token", "{:6.3f}"),
@@ -108,19 +104,16 @@ def _documents(config: PretrainConfig) -> Iterator[Any]:
 
 
 def _rows(renderer: Renderer, documents: Iterator[Any], config: PretrainConfig) -> Iterator[list[Sample]]:
-    """Steps of `config.documents` rows; the response is what is learned."""
-    for window in itertools.count():
+    """Steps of `config.documents` rows in the order they are written; the response is what is learned."""
+    for step in itertools.count():
         rows = []
-        for i, document in enumerate(itertools.islice(documents, WINDOW * config.documents)):
-            problem = Problem(f"{window}/{i}", "corpus", document.question, {}, "train", "")
+        for i, document in enumerate(itertools.islice(documents, config.documents)):
+            problem = Problem(f"{step}/{i}", "corpus", document.question, {}, "train", "")
             prompt = renderer.prompt(problem, (Message("user", document.question),)).ids
             ids = renderer.response_ids(document.response)
             tokens = Tokens.join(prompt, ids, (0.0,) * len(ids))
             rows.append(Sample(Key(problem.id, 0), tokens, (0.0,) * len(tokens.ids), 0.0, 0, 0))
-        rows.sort(key=lambda row: len(row.tokens.ids))
-        steps = [rows[at : at + config.documents] for at in range(0, len(rows), config.documents)]
-        random.Random(f"{config.seed}/{window}").shuffle(steps)
-        yield from steps
+        yield rows
 
 
 def _make(out: Path, config: PretrainConfig) -> None:
