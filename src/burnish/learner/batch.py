@@ -68,13 +68,15 @@ class TokenFields:
 def cut(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Row numbers of each micro-batch: longest first, rows x longest <= budget (a row over the budget goes alone).
 
+    A row of half the length or less begins a new one: padding it would cost more than another pass.
+
     >>> cut([3, 9, 4, 8], budget=18)
     [[1, 3], [2, 0]]
     """
     parts: list[list[int]] = []
     width = 0
     for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
-        if not parts or (len(parts[-1]) + 1) * width > budget:
+        if not parts or (len(parts[-1]) + 1) * width > budget or 2 * lengths[row] <= width:
             parts.append([])
             width = lengths[row]
         parts[-1].append(row)

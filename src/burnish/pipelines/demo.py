@@ -38,7 +38,7 @@ def configs(out: str, seed: int) -> tuple[PretrainConfig, RunConfig]:
         seed=seed,
         corpus=CorpusConfig(task="chain", documents={"think_share": THINK_SHARE, "slip_rate": SLIP_RATE}),
         optimizer=OptimizerConfig(
-            lr=2e-3, warmup_updates=50, schedule="cosine", final_lr_share=0.1, weight_decay=0.1, micro_batch_tokens=2048
+            lr=2e-3, warmup_updates=50, schedule="cosine", final_lr_share=0.1, weight_decay=0.1
         ),
         updates=600,
         documents=64,

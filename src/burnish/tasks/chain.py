@@ -8,7 +8,6 @@ Splits cannot overlap: a problem belongs to the held-out split exactly when its 
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import random
 from collections.abc import Iterator, Sequence
@@ -18,20 +17,12 @@ from typing import ClassVar
 
 from burnish.errors import ConfigError
 from burnish.records import Message, Problem, fingerprint
+from burnish.tasks.documents import Document, generator
 from burnish.tasks.source import Endless
 
 LABELS = "abcdefghijklmnopqrstuvwxyz"
 HELD_OUT_CLASSES = 16
 """One problem in sixteen belongs to the held-out split, by its fingerprint."""
-
-
-@dataclass(frozen=True)
-class Document:
-    """One text to learn language from: a question and a response to it, and what kind of response it is."""
-
-    question: str
-    response: str
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -93,7 +84,7 @@ class Chain:
             problem = mixed._problem("corpus", seed, i)
             if problem is None:
                 continue
-            rng = _rng("document", seed, i)
+            rng = generator("document", seed, i)
             if rng.random() >= think_share:
                 yield Document(problem.question, f"<answer>{problem.reference['answer']}</answer>", "guess")
             elif rng.random() >= slip_rate:
@@ -102,7 +93,7 @@ class Chain:
                 yield Document(problem.question, _reasoned(_slip(work_out(problem.question), rng)), "slip")
 
     def _problem(self, split: str, seed: int, i: int) -> Problem | None:
-        rng = _rng(split, seed, i)
+        rng = generator(split, seed, i)
         start = rng.randrange(10)
         operations = [rng.choice(_OPERATIONS) for _ in range(rng.randint(self.min_steps, self.max_steps))]
         parts = [f"{label} {part}" for label, part in zip(LABELS, [str(start), *operations], strict=False)]
@@ -153,8 +144,3 @@ def _slip(steps: list[tuple[str, int]], rng: random.Random) -> list[tuple[str, i
         value = apply(operation, slipped[-1][1])
         slipped.append((operation, (value + rng.randint(1, 9)) % 10 if place == at else value))
     return slipped
-
-
-def _rng(*parts: object) -> random.Random:
-    digest = hashlib.blake2b("\x1f".join(str(part) for part in parts).encode(), digest_size=8).digest()
-    return random.Random(int.from_bytes(digest, "big"))

@@ -5,7 +5,7 @@ Not for: judging an expression; that is the `countdown` verifier. `solve` exists
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import cache, lru_cache
 from itertools import combinations
@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from burnish.errors import DataError
 from burnish.records import Message, Problem, fingerprint
+from burnish.tasks import search_traces
+from burnish.tasks.documents import Document
 from burnish.tasks.files import field
 from burnish.tasks.finite import FileTask, tagged
 from burnish.tasks.splits import Overlap
@@ -67,6 +69,11 @@ class Countdown(FileTask):
     def messages(self, problem: Problem) -> tuple[Message, ...]:
         told = "" if self._wording == "short" else f" {PLAIN_FORMAT}"
         return (Message("user", problem.question + told),)
+
+    def documents(self, seed: int, **options: Any) -> Iterator[Document]:
+        """Search traces on random problems that are not held out; see `burnish.tasks.search_traces.documents`."""
+        held_out = {problem.fingerprint for problem in self.held_out()}
+        return search_traces.documents(seed, held_out.__contains__, **options)
 
     def gold(self, problem: Problem) -> str | None:
         """A right response found by `solve`; None where the problem has no solution."""

@@ -1,0 +1,49 @@
+"""The embedded engine against transformers' own generation, and against the learner that trains on its rollouts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import FAMILIES, by_key, eager, joined, policy, prompts, requests
+
+from burnish.engine.embedded import EmbeddedEngine
+from burnish.learner.learner import Learner, Optimization
+from burnish.records import Sampling
+
+LENGTHS = (3, 17, 1, 9, 12)
+STOPS = tuple(range(5, 272, 16))  # many, so that rows end at different times and their slots are used again
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_decoding_is_transformers_own_token_for_token(family: str) -> None:
+    subject = policy(family)
+    given = prompts(LENGTHS)
+    sampling = Sampling(temperature=0.0, max_new=24, stop_ids=STOPS)
+    drawn = by_key(EmbeddedEngine(subject, rows=4, prefill_tokens=24).generate(requests(given, 3, sampling)))
+    own = eager(subject)
+    for one in given:
+        ids = torch.tensor([one.ids])
+        mask = torch.ones_like(ids)
+        kwargs = {"do_sample": False, "max_new_tokens": 24, "eos_token_id": list(STOPS), "pad_token_id": 0}
+        expected = own.generate(ids, attention_mask=mask, **kwargs)[0, len(one.ids) :].tolist()
+        for i in range(3):
+            assert list(drawn[(one.problem_id, i)].ids) == expected, (family, one.problem_id, i)
+    assert len({len(completion.ids) for completion in drawn.values()}) > 1, "the rows should end at different times"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_probabilities_are_the_learners_in_float32(family: str) -> None:
+    subject = policy(family)
+    listed = requests(prompts(LENGTHS), 3, Sampling(temperature=0.8, max_new=24, stop_ids=STOPS, seed=3))
+    drawn = by_key(EmbeddedEngine(subject, rows=4, prefill_tokens=24).generate(listed))
+    rows = joined(listed, drawn)
+    learner = Learner(subject, Optimization(1e-3, 1, micro_batch_tokens=100), distribution(0.8))
+    scored = learner.log_probs(rows)
+    worst = max(abs(a - b) for row, own in zip(rows, scored, strict=True) for a, b in zip(row.logprobs, own, strict=True))
+    assert worst < 1e-4
+
+
+def distribution(temperature: float):
+    from burnish.policy.sampling import SamplingDistribution
+
+    return SamplingDistribution(temperature)
