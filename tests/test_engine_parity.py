@@ -8,6 +8,7 @@ from tiny import FAMILIES, by_key, eager, joined, policy, prompts, requests
 
 from burnish.engine.embedded import EmbeddedEngine
 from burnish.learner.learner import Learner, Optimization
+from burnish.policy.sampling import SamplingDistribution
 from burnish.records import Sampling
 
 LENGTHS = (3, 17, 1, 9, 12)
@@ -29,6 +30,7 @@ def test_greedy_decoding_is_transformers_own_token_for_token(family: str) -> Non
         for i in range(3):
             assert list(drawn[(one.problem_id, i)].ids) == expected, (family, one.problem_id, i)
     assert len({len(completion.ids) for completion in drawn.values()}) > 1, "the rows should end at different times"
+    assert max(len(set(completion.ids)) for completion in drawn.values()) > 5, "the traces should say something"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -37,13 +39,33 @@ def test_log_probabilities_are_the_learners_in_float32(family: str) -> None:
     listed = requests(prompts(LENGTHS), 3, Sampling(temperature=0.8, max_new=24, stop_ids=STOPS, seed=3))
     drawn = by_key(EmbeddedEngine(subject, rows=4, prefill_tokens=24).generate(listed))
     rows = joined(listed, drawn)
-    learner = Learner(subject, Optimization(1e-3, 1, micro_batch_tokens=100), distribution(0.8))
+    learner = Learner(subject, Optimization(1e-3, 1, micro_batch_tokens=100), SamplingDistribution(0.8))
     scored = learner.log_probs(rows)
     worst = max(abs(a - b) for row, own in zip(rows, scored, strict=True) for a, b in zip(row.logprobs, own, strict=True))
     assert worst < 1e-4
 
 
-def distribution(temperature: float):
-    from burnish.policy.sampling import SamplingDistribution
 
-    return SamplingDistribution(temperature)
+@pytest.mark.parametrize("family", ["qwen2", "gemma2", "gemma3_text", "mistral", "phi3"])
+def test_the_traces_are_long_enough_for_the_window_to_tell(family: str) -> None:
+    """The parity above would prove nothing about windows if a model without one said the same."""
+    subject = policy(family)
+    wide = policy(family, sliding_window=128)
+    wide.module.load_state_dict(subject.module.state_dict())
+    listed = requests(prompts(LENGTHS), 1, Sampling(temperature=0.0, max_new=24))
+    narrow, plain = (by_key(EmbeddedEngine(one).generate(listed)) for one in (subject, wide))
+    assert any(narrow[key].ids != plain[key].ids for key in narrow)
+
+
+def test_in_bfloat16_the_gap_to_the_learner_stays_small() -> None:
+    subject = policy("qwen3", torch.bfloat16, initializer_range=0.1)
+    listed = requests(prompts(LENGTHS), 8, Sampling(max_new=24, seed=3))
+    rows = joined(listed, by_key(EmbeddedEngine(subject, rows=16).generate(listed)))
+    scored = Learner(subject, Optimization(1e-3, 1)).log_probs(rows)
+    gaps = [
+        abs(row.logprobs[t] - own[t])
+        for row, own in zip(rows, scored, strict=True)
+        for t in range(len(row.ids))
+        if row.sampled[t]
+    ]
+    assert 0.0 < sum(gaps) / len(gaps) < 0.02

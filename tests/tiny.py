@@ -39,8 +39,15 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "layer_types": MIXED,
         "attn_logit_softcapping": 3.0,
         "final_logit_softcapping": 8.0,
+        "tie_word_embeddings": False,  # tied, a random Gemma says its last token again
     },
-    "gemma3_text": {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": WINDOW, "layer_types": MIXED},
+    "gemma3_text": {
+        "head_dim": 8,
+        "query_pre_attn_scalar": 8,
+        "sliding_window": WINDOW,
+        "layer_types": MIXED,
+        "tie_word_embeddings": False,
+    },
     "olmo2": {"num_key_value_heads": 4, "tie_word_embeddings": False},
     "mistral": {"sliding_window": WINDOW, "tie_word_embeddings": False},
     "phi3": {"sliding_window": WINDOW, "num_key_value_heads": 1, "tie_word_embeddings": False},

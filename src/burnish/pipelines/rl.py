@@ -58,7 +58,7 @@ class Setting:
 def prepare(config: RunConfig, look_at: int = 64) -> Setting:
     """Load everything and refuse what cannot work: InputError, with one sentence."""
     tune_allocator()
-    recipe = recipes.recipe(config.recipe.name, **config.recipe.options)
+    recipe = _recipe(config)
     task = load_task(config.task.name, config.task.options)
     held_out = task.held_out()
     if config.evaluate.problems and not held_out:
@@ -99,6 +99,22 @@ def prepare(config: RunConfig, look_at: int = 64) -> Setting:
             "in the format asked for; every answer would be cut off. Raise max_new."
         )
     return setting
+
+
+def _recipe(config: RunConfig) -> recipes.Recipe:
+    """The named recipe with its overrides; Dr. GRPO's constant is the longest completion where none is given, as in its paper."""
+    options = dict(config.recipe.options)
+    named = recipes.RECIPES.get(config.recipe.name)
+    if named is not None and named.reduction == "constant" and named.constant is None:
+        options.setdefault("constant", float(config.sampling.max_new))
+    recipe = recipes.recipe(config.recipe.name, **options)
+    kl = recipe.objective.kl
+    if kl is not None and kl.to == "start_of_step" and config.steps.updates == 1:
+        raise ConfigError(
+            'recipe.options.kl_to = "start_of_step" has no effect with steps.updates = 1: the policy is still the one the step started '
+            "with. Raise steps.updates, or leave the KL out."
+        )
+    return recipe
 
 
 @contextmanager

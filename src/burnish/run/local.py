@@ -217,6 +217,7 @@ class LocalRun:
 
     def _checkpoint(self, step: int) -> None:
         with self._clock.timing("checkpoint"):
+            self._journal.event("checkpoint", step=step)  # before the offset: a resumed run has the same events
             run = {
                 "source": self._source.state(),
                 "journal": self._journal.offset(),
