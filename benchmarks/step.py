@@ -33,7 +33,7 @@ import torch
 import transformers
 
 from burnish.algos import recipes
-from burnish.config import CorpusConfig, OptimizerConfig, PretrainConfig
+from burnish.config import CorpusConfig, OptimizerConfig, PretrainConfig, PretrainOptimizerConfig
 from burnish.engine.embedded import EmbeddedEngine
 from burnish.learner.learner import Learner, Optimization
 from burnish.pipelines.pretrain import pretrain
@@ -264,7 +264,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> tuple[Policy, Renderer, A
         name = str(folder / "pretrained")
         source = "a model pretrained here on worked documents (no --model given)"
         documents = CorpusConfig(task="chain", documents={"think_share": 1.0, "slip_rate": 0.2})
-        optimizer = OptimizerConfig(lr=2e-3, warmup_updates=20, schedule="cosine", micro_batch_tokens=2048)
+        optimizer = PretrainOptimizerConfig(warmup_updates=20, schedule="cosine", micro_batch_tokens=2048)
         print("pretraining a model", flush=True)
         pretrain(PretrainConfig(out=name, corpus=documents, optimizer=optimizer, updates=150), quiet=True)
     policy = load(name)
@@ -322,22 +322,24 @@ def show(result: dict[str, Any]) -> None:
     print(f"{result['source']}; {result['problems']} problems x {result['samples']} samples")
     print(f"TRL {theirs['facts']['trl']}: {_described(theirs['settings'])}\n{LEGEND}\n")
     print(f"{'seconds, medians of ' + str(len(ours['steps'])) + ' steps':36}{'ours':>9}{'TRL':>9}{'TRL/ours':>10}")
-    for name, parts in (
-        ("sampling (verifying beside it)", ("sampling",)),
-        ("verifying (what is left of it)", ("verifying",)),
-        ("updating (all rows)", ("updating",)),
-        ("publishing", ("publishing",)),
-        ("whole step", ("whole",)),
+    for name, part in (
+        ("sampling (verifying beside it)", "sampling"),
+        ("verifying (what is left of it)", "verifying"),
+        ("updating (all rows)", "updating"),
+        ("publishing", "publishing"),
+        ("whole step", "whole"),
     ):
-        part = parts[0]
-        here, there = median(ours["steps"], part), median(theirs["steps"], part) if part in theirs["steps"][0] else None
+        here = median(ours["steps"], part)
+        there = median(theirs["steps"], part) if part in theirs["steps"][0] else None
         ratio = "" if there is None or part == "verifying" else f"{there / here:10.2f}"
         print(f"{name:36}{here:9.3f}{'-' if there is None else f'{there:.3f}':>9}{ratio}")
     mine, other = _lengths(ours["steps"]), _lengths(theirs["steps"])
     print(f"{'mean length, tokens':36}{mine['mean']:9.2f}{other['mean']:9.2f}")
     print(f"{'longest':36}{mine['max']:9.0f}{other['max']:9.0f}")
     print(f"{'share right':36}{mine['right']:9.3f}{other['right']:9.3f}")
-    speed = [median([{"x": sum(s["lengths"]) / s["sampling"]} for s in side["steps"]], "x") for side in (ours, theirs)]
+    speed = [
+        statistics.median(sum(step["lengths"]) / step["sampling"] for step in side["steps"]) for side in (ours, theirs)
+    ]
     print(f"{'sampled, tokens/s':36}{speed[0]:9.0f}{speed[1]:9.0f}{speed[0] / speed[1]:10.2f}")
     print(
         f"\nours leaves flat groups out, TRL does not: on {median(ours['steps'], 'kept_rows'):.0f} of "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import FAMILIES, by_key, eager, joined, policy, prompts, requests
 
 from burnish.engine.embedded import EmbeddedEngine
 from burnish.learner.learner import Learner, Optimization
 from burnish.policy.sampling import SamplingDistribution
 from burnish.records import Sampling
+from tiny import FAMILIES, by_key, eager, joined, policy, prompts, requests
 
 LENGTHS = (3, 17, 1, 9, 12)
 STOPS = tuple(range(5, 272, 16))  # many, so that rows end at different times and their slots are used again
@@ -41,9 +41,10 @@ def test_log_probabilities_are_the_learners_in_float32(family: str) -> None:
     rows = joined(listed, drawn)
     learner = Learner(subject, Optimization(1e-3, 1, micro_batch_tokens=100), SamplingDistribution(0.8))
     scored = learner.log_probs(rows)
-    worst = max(abs(a - b) for row, own in zip(rows, scored, strict=True) for a, b in zip(row.logprobs, own, strict=True))
+    worst = max(
+        abs(a - b) for row, own in zip(rows, scored, strict=True) for a, b in zip(row.logprobs, own, strict=True)
+    )
     assert worst < 1e-4
-
 
 
 @pytest.mark.parametrize("family", ["qwen2", "gemma2", "gemma3_text", "mistral", "phi3"])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from tiny import by_key, eager, policy, prompts, requests
 
 from burnish.engine.embedded import EmbeddedEngine
 from burnish.records import Completion, Sampling
+from tiny import by_key, eager, policy, prompts, requests
 
 DRAWS = 4000
 SETTINGS = {
@@ -36,7 +36,7 @@ def exact(logits: np.ndarray, sampling: Sampling) -> np.ndarray:
 def drawn(request: pytest.FixtureRequest) -> tuple[list[Completion], np.ndarray, np.ndarray, Sampling]:
     """Completions of one prompt, the exact first-token distribution [V], and that of the second given the first [V, V]."""
     sampling = SETTINGS[request.param]
-    subject = policy(initializer_range=0.15)
+    subject = policy(initializer_range=0.25)
     given = prompts([5])
     completions = by_key(EmbeddedEngine(subject, rows=512).generate(requests(given, DRAWS, sampling)))
     own = eager(subject)
@@ -59,7 +59,7 @@ def p_value(observed: np.ndarray, expected: np.ndarray) -> float:
     due = np.append(expected[often], expected[~often].sum())
     if due[-1] < 5:  # too few left over to be a cell of their own
         seen, due = np.append(seen[:-2], seen[-2:].sum()), np.append(due[:-2], due[-2:].sum())
-    assert len(due) > 3
+    assert len(due) >= 5
     return float(stats.chisquare(seen, due * seen.sum() / due.sum()).pvalue)
 
 

@@ -12,7 +12,19 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from burnish.policy.model import Policy
 from burnish.policy.tokenizer import train_tokenizer
-from burnish.records import Completion, Group, Key, Outcome, Problem, Prompt, Request, Rollout, Sampling, Tokens, Verdict
+from burnish.records import (
+    Completion,
+    Group,
+    Key,
+    Outcome,
+    Problem,
+    Prompt,
+    Request,
+    Rollout,
+    Sampling,
+    Tokens,
+    Verdict,
+)
 
 torch.set_num_threads(1)  # these networks are too small to share
 
@@ -29,7 +41,12 @@ WINDOW = 6
 MIXED = ["sliding_attention", "full_attention"]
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"tie_word_embeddings": False},
-    "qwen2": {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1, "tie_word_embeddings": True},
+    "qwen2": {
+        "use_sliding_window": True,
+        "sliding_window": WINDOW,
+        "max_window_layers": 1,
+        "tie_word_embeddings": True,
+    },
     "qwen3": {"head_dim": 16, "tie_word_embeddings": True},
     "gemma": {"head_dim": 16},
     "gemma2": {

@@ -6,10 +6,9 @@ progress and sentences to standard error. Not for: what the verbs do (pipelines)
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -147,6 +146,8 @@ def sample(
             sys.stdout.write(piece)
             sys.stdout.flush()
 
+    if options and task is None:
+        raise ConfigError("--option has no effect without --task; name the task, or leave the option out.")
     sampling = Sampling(temperature, top_p, top_k, max_new, (), seed)
     text, verdict = measure.sample(model, problem, task, _options(options), answer, sampling, system, show)
     result = {
@@ -207,6 +208,8 @@ def verify(
 
     if task is None and verifier is None:
         raise ConfigError("Say who judges: give --task or --verifier.")
+    if options and task is None:
+        raise ConfigError("--option has no effect without --task; name the task, or leave the option out.")
     rows = measure.judge_file(file, task, verifier, _options(options))
     if out is None:
         for line in measure.as_lines(rows):
@@ -221,20 +224,26 @@ def verify(
 
 
 def main() -> None:
-    """Entry point: errors of ours become one sentence and their exit code."""
+    """Entry point: errors of ours, and of the system's files, become one sentence and an exit code."""
     try:
         app()
+    except SystemExit as stop:
+        if stop.code == 130:  # typer has caught a KeyboardInterrupt
+            sys.stderr.write("burnish: interrupted; a training run goes on from its last checkpoint with --resume.\n")
+        raise
     except BurnishError as error:
-        if "--json" in sys.argv:
-            sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
-        sys.stderr.write(f"burnish: {error}\n")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("burnish: interrupted; a training run goes on from its last checkpoint with --resume.\n")
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe has left
-        sys.stderr.close()
-        sys.exit(1)
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        _fail(f"{place}{error.strerror or error}.", 1)
+
+
+def _fail(sentence: str, code: int) -> NoReturn:
+    line = " ".join(sentence.split())
+    if "--json" in sys.argv:
+        _print({"error": line}, True, "")
+    sys.stderr.write(f"burnish: {line}\n")
+    sys.exit(code)
 
 
 def _options(given: list[str] | None) -> dict[str, Any]:
@@ -253,12 +262,14 @@ def _options(given: list[str] | None) -> dict[str, Any]:
 
 
 def _print(result: dict[str, Any], as_json: bool, sentence: str) -> None:
-    sys.stdout.write((json.dumps(result) if as_json else sentence) + "\n")
+    from burnish.journal.files import encode
+
+    sys.stdout.write((encode(result) if as_json else sentence) + "\n")
 
 
 def _print_report(report: dict[str, Any], as_json: bool, advice: Any = ()) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(report) + "\n")
+        _print(report, True, "")
         return
     from burnish.show import show_report
 

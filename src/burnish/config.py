@@ -8,13 +8,15 @@ Not for: loading models or data (a config that validates may still name a file t
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from burnish.errors import ConfigError
 
@@ -22,28 +24,31 @@ Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0.0)]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class Settings(BaseModel):
-    """A section: frozen, unknown keys refused."""
+    """A section: frozen, unknown keys and endless numbers refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Settings):
     """The model to start from."""
 
-    path: str = Field(description="A local folder in the Hugging Face layout, or a hub name such as Qwen/Qwen3-0.6B.")
+    path: Text = Field(description="A local folder in the Hugging Face layout, or a hub name such as Qwen/Qwen3-0.6B.")
     compute: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="Precision of matrix products; weights stay float32."
     )
-    device: str = Field("cpu", description="Where the model lives: cpu or cuda.")
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = Field(
+        "cpu", description="Where the model lives: cpu, cuda, or one of several as cuda:1."
+    )
 
 
 class TaskConfig(Settings):
     """What is learned."""
 
-    name: str = Field(description='chain, countdown, gsm8k, rows, or a task of your own as "my.module:attr".')
+    name: Text = Field(description='chain, countdown, gsm8k, rows, or a task of your own as "my.module:attr".')
     options: dict[str, Any] = Field(
         default_factory=dict, description="The task's own options, such as train and held_out."
     )
@@ -69,7 +74,7 @@ class VerifyConfig(Settings):
 class RecipeConfig(Settings):
     """The training signal: a named recipe and what you change of it (`burnish.algos.recipes`)."""
 
-    name: str = Field("grpo", description="grpo, dr_grpo, dapo, rloo or reinforce.")
+    name: Text = Field("grpo", description="grpo, dr_grpo, dapo, rloo or reinforce.")
     options: dict[str, Any] = Field(
         default_factory=dict, description="Overrides of the recipe, such as clip_high or kl_coefficient."
     )
@@ -99,6 +104,12 @@ class OptimizerConfig(Settings):
         return self
 
 
+class PretrainOptimizerConfig(OptimizerConfig):
+    """AdamW and its schedule, at a rate that suits a small model from scratch."""
+
+    lr: Rate = Field(2e-3, description="Peak learning rate.")
+
+
 class StepsConfig(Settings):
     """How much of everything."""
 
@@ -115,7 +126,9 @@ class EvaluateConfig(Settings):
 
     problems: Count = Field(500, description="How many held-out problems; 0 measures nothing.")
     samples: Positive = Field(4, description="Completions for each.")
-    ks: tuple[Positive, ...] = Field((1,), description="The k of pass@k and maj@k; none may exceed samples.")
+    ks: tuple[Positive, ...] = Field(
+        (1,), min_length=1, description="The k of pass@k and maj@k; none may exceed samples."
+    )
 
     @model_validator(mode="after")
     def _enough(self) -> EvaluateConfig:
@@ -127,7 +140,7 @@ class EvaluateConfig(Settings):
 class RunConfig(Settings):
     """A reinforcement-learning run: `burnish train RUN.toml`."""
 
-    out: str = Field("runs/run", description="The run directory.")
+    out: Text = Field("runs/run", description="The run directory.")
     seed: Count = Field(1, description="Seeds problems, sampling and minibatches.")
     model: ModelConfig
     task: TaskConfig
@@ -142,24 +155,33 @@ class RunConfig(Settings):
 class ScratchConfig(Settings):
     """A small model from scratch, through transformers' own config class."""
 
-    model_type: str = Field("qwen3", description="Any decoder family transformers knows.")
-    hidden_size: Positive = 256
-    intermediate_size: Positive = 768
-    num_hidden_layers: Positive = 3
-    num_attention_heads: Positive = 4
-    num_key_value_heads: Positive = 2
-    head_dim: Positive = 64
+    model_type: Text = Field("qwen3", description="Any decoder family transformers knows.")
+    hidden_size: Positive = Field(256, description="Width of the residual stream.")
+    intermediate_size: Positive = Field(768, description="Width inside the feed-forward layers.")
+    num_hidden_layers: Positive = Field(3, description="Layers.")
+    num_attention_heads: Positive = Field(4, description="Query heads.")
+    num_key_value_heads: Positive = Field(2, description="Key and value heads; the query heads share them evenly.")
+    head_dim: Positive = Field(64, description="Width of a head.")
     max_position_embeddings: Positive = Field(512, description="The context, in tokens.")
     initializer_range: Rate = Field(0.05, description="Standard deviation of the random weights.")
     vocab_size: Annotated[int, Field(ge=272)] = Field(
         384, description="At most this many tokens: 256 bytes, the named ones, and words."
     )
 
+    @model_validator(mode="after")
+    def _shared(self) -> ScratchConfig:
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_attention_heads = {self.num_attention_heads} cannot be shared evenly by num_key_value_heads = "
+                f"{self.num_key_value_heads}; choose a multiple"
+            )
+        return self
+
 
 class CorpusConfig(Settings):
     """Documents written by a task's own generator."""
 
-    task: str = Field("chain", description="A task that can write documents: chain or countdown.")
+    task: Text = Field("chain", description="A task that can write documents: chain or countdown.")
     options: dict[str, Any] = Field(default_factory=dict, description="The task's own options.")
     documents: dict[str, Any] = Field(
         default_factory=dict, description="Options of the task's generator, such as think_share."
@@ -170,12 +192,12 @@ class CorpusConfig(Settings):
 class PretrainConfig(Settings):
     """Pretraining a small model on a generated corpus: `burnish pretrain RUN.toml`."""
 
-    out: str = Field("runs/base", description="Where the model is written, in the Hugging Face layout.")
+    out: Text = Field("runs/base", description="Where the model is written, in the Hugging Face layout.")
     seed: Count = Field(1, description="Seeds the weights and the corpus.")
     compute: Literal["auto", "bfloat16", "float32"] = Field("auto", description="Precision of matrix products.")
     scratch: ScratchConfig = ScratchConfig()
     corpus: CorpusConfig = CorpusConfig()
-    optimizer: OptimizerConfig = OptimizerConfig(lr=2e-3)
+    optimizer: PretrainOptimizerConfig = PretrainOptimizerConfig()
     updates: Positive = Field(600, description="Optimizer steps.")
     documents: Positive = Field(64, description="Whole documents a step, each a row of its own.")
 
@@ -207,7 +229,8 @@ def load(kind: type[C], path: str | Path | None, overrides: Sequence[str] = ()) 
 def validate(kind: type[C], data: Mapping[str, Any], where: str = "the config") -> C:
     """Validate a mapping. Raises ConfigError naming the first key at fault and, for an unknown one, its nearest neighbour."""
     try:
-        return kind.model_validate(data)
+        # As JSON and strictly: "3" is no number, true is not 1, and a list makes a tuple. (default: TOML's dates.)
+        return kind.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -221,13 +244,16 @@ def validate(kind: type[C], data: Mapping[str, Any], where: str = "the config") 
             )
             raise ConfigError(f"{where} has an unknown key {key!r}; {hint}") from error
         if first["type"] == "missing":
+            lacking = _first_required(kind, first["loc"])
             raise ConfigError(
-                f"{where} lacks the key {key!r}; add it, or give it on the command line as {key}=..."
+                f"{where} lacks the key {lacking!r}; add it, or give it on the command line as {lacking}=..."
             ) from error
-        reason = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(
-            f"{where}: {key or 'the settings'} is {_short(first['input'])}: {reason[0].lower()}{reason[1:]}."
-        ) from error
+        if first["type"] == "value_error":  # of our own: it names its values itself
+            raise ConfigError(
+                f"{where}: {key}{': ' if key else ''}{first['msg'].removeprefix('Value error, ')}."
+            ) from error
+        reason = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+        raise ConfigError(f"{where}: {key or 'the settings'} is {_short(first['input'])}: {reason}.") from error
 
 
 def dumps(config: Settings) -> str:
@@ -250,7 +276,8 @@ def reference() -> str:
     lines = [
         "# Configuration reference",
         "",
-        "Generated from `burnish.config`; a test keeps it in step with the code.",
+        "Generated from `burnish.config`; a test keeps it in step with the code. Defaults are written as in a TOML file. Any key can",
+        "be set on the command line too, as in `burnish train run.toml optimizer.lr=2e-4 steps.total=20`.",
         "",
     ]
     for kind, title in ((RunConfig, "burnish train"), (PretrainConfig, "burnish pretrain")):
@@ -261,14 +288,46 @@ def reference() -> str:
 
 def _rows(kind: type[Settings], prefix: str) -> Iterator[str]:
     for name, field in kind.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Settings):
+        if (inner := _inner(field)) is not None:
             yield from _rows(inner, f"{prefix}{name}.")
             continue
-        default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)!r}`"
-        shown = getattr(inner, "__name__", None) if isinstance(inner, type) else str(inner).replace("typing.", "")
-        kind_text = str(shown).split("[Annotated")[0].replace("|", "\\|")
-        yield f"| `{prefix}{name}` | {kind_text} | {default} | {field.description or name.replace('_', ' ')} |"
+        default = "required"
+        if not field.is_required():
+            value = field.get_default(call_default_factory=True)
+            default = "not set" if value is None else f"`{_toml(value)}`"
+        kind_text = _type_text(field.annotation, field.metadata).replace("|", "\\|")
+        yield f"| `{prefix}{name}` | {kind_text} | {default} | {field.description} |"
+
+
+def _type_text(kind: Any, metadata: Sequence[Any] = ()) -> str:
+    """A type as a person would say it: "integer >= 1", "auto | bfloat16 | float32", "list of integers >= 1"."""
+    if get_origin(kind) is Annotated:
+        kind, *inner = get_args(kind)
+        return _type_text(kind, [part for field in inner for part in getattr(field, "metadata", [field])])
+    if get_origin(kind) is Literal:
+        return " | ".join(map(str, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return f"list of {_type_text(get_args(kind)[0]).replace('integer', 'integers', 1)}"
+    choices = [choice for choice in get_args(kind) if choice is not type(None)]
+    if type(None) in get_args(kind):
+        return _type_text(choices[0])
+    if get_origin(kind) is dict:
+        return "table"
+    bounds = {
+        sign: getattr(part, sign) for part in metadata for sign in _SIGNS if getattr(part, sign, None) is not None
+    }
+    if {"ge", "le"} <= bounds.keys():
+        return f"{_NAMES[kind]} from {bounds['ge']:g} to {bounds['le']:g}"
+    return " ".join([_NAMES[kind], *(f"{_SIGNS[sign]} {bound:g}" for sign, bound in bounds.items())])
+
+
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+_NAMES = {int: "integer", float: "number", str: "string", bool: "true | false"}
+
+
+def _toml(value: Any) -> str:
+    """A default as it stands in a TOML file. (JSON says strings, lists and booleans alike; a table here is empty.)"""
+    return repr(value) if isinstance(value, float) else json.dumps(value)
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -288,12 +347,31 @@ def _override(data: dict[str, Any], override: str) -> None:
     place[name] = value
 
 
+def _inner(field: FieldInfo) -> type[Settings] | None:
+    """The section a field holds, or None where it holds a value."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Settings) else None
+
+
 def _section(kind: type[Settings], loc: Sequence[Any]) -> list[str]:
     for part in loc:
-        inner = kind.model_fields[str(part)].annotation
-        assert isinstance(inner, type) and issubclass(inner, Settings)
+        inner = _inner(kind.model_fields[str(part)])
+        assert inner is not None
         kind = inner
     return list(kind.model_fields)
+
+
+def _first_required(kind: type[Settings], loc: Sequence[Any]) -> str:
+    """The key that is missing; where a whole section is, its first required one."""
+    path: list[str] = []
+    field: FieldInfo | None = None
+    for part in map(str, loc):
+        field = kind.model_fields[part]
+        kind = _inner(field) or kind
+        path.append(part)
+    if field is not None and _inner(field) is not None:
+        path += [next(name for name, inner in kind.model_fields.items() if inner.is_required())]
+    return ".".join(path)
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -5,6 +5,7 @@ Ids are made once, from messages, and travel from here to the engine and on to t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from burnish.errors import ModelError
@@ -42,6 +43,16 @@ class Renderer:
     def response_ids(self, text: str) -> tuple[int, ...]:
         """Ids of a response written by a program, closed by the end token: for supervised training only."""
         return (*self._tokenizer(text, add_special_tokens=False).input_ids, self._tokenizer.eos_token_id)
+
+
+def check_room(prompts: Iterable[Prompt], max_new: int, context: int) -> None:
+    """Raises ModelError where the longest prompt and `max_new` tokens do not fit a model's context."""
+    longest = max(prompts, key=lambda prompt: len(prompt.ids))
+    if len(longest.ids) + max_new > context:
+        raise ModelError(
+            f"The prompt of {longest.problem_id} has {len(longest.ids)} tokens; with max_new = {max_new} that is more than the model's "
+            f"context of {context}. Lower max_new, take a shorter prompt, or a model with a longer context."
+        )
 
 
 def response(prompt: Prompt, completion_text: str) -> str:

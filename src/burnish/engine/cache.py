@@ -1,11 +1,11 @@
 """Where keys and values live while sampling, and attention over them. Not for: deciding who is admitted (scheduler.py).
 
 A prompt's keys and values are stored once and shared by all samples of its group; each row owns a slot for what it writes.
-A decode step attends to both: the rows of a group are folded into one product against the shared prompt (Juravsky et al. 2024,
-"Hydragen"), each row's own part is one product against its slot, and the two are merged by their log-sum-exps.
+A decode step attends to both under one softmax: the rows of a group are folded into one product against the shared prompt
+(Juravsky et al. 2024, "Hydragen"), each row's own part is one product against its slot.
 
-Letters: P prompt slots, W prompt width, S row slots, C completion width, B live rows, M most live rows of one prompt,
-H query heads, K key heads, R = H / K, D head width.
+Letters: B live rows, U prompts in use, M most live rows of one prompt, W prompt width, C own width, H query heads, K key heads,
+R = H / K, D head width.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Cache
-
-NEG = float("-inf")
 
 
 @dataclass(frozen=True)
@@ -67,11 +65,18 @@ class SlotCache(Cache):  # type: ignore[misc]
             for store, new in zip(stores, (key_states, value_states), strict=True):
                 store[self._prefill, :, :width] = new.to(store.dtype)
         elif self._layout is not None:
-            stores = self._store(self._rows, layer_idx, key_states, self.shape.row_slots, self.shape.row_width)
-            live = self._layout.live
-            for store, new in zip(stores, (key_states, value_states), strict=True):
-                store[self._layout.rows_B, :, self._layout.written_B] = new[:live, :, 0].to(store.dtype)
+            self.write(layer_idx, key_states[:, :, 0], value_states[:, :, 0])
         return key_states, value_states
+
+    def write(self, layer: int, key_BKD: Tensor, value_BKD: Tensor) -> None:
+        """One token of every live row, at the place its row has reached."""
+        assert self._layout is not None
+        dtype = self._prompt[layer][0].dtype  # type: ignore[index]  # a row's prompt was prefilled before it
+        stores = self._store(
+            self._rows, layer, key_BKD.unsqueeze(2).to(dtype), self.shape.row_slots, self.shape.row_width
+        )
+        for store, new_BKD in zip(stores, (key_BKD, value_BKD), strict=True):
+            store[self._layout.rows_B, :, self._layout.written_B] = new_BKD.to(dtype)
 
     def _store(
         self, stores: list[tuple[Tensor, Tensor] | None], layer: int, like: Tensor, slots: int, width: int
@@ -100,16 +105,19 @@ class SlotCache(Cache):  # type: ignore[misc]
         """One query a row against its prompt and its own tokens: [B, H, D] -> [B, H, D]. (burnish.policy.attention.DecodeView)"""
         layout, prompt, rows = self._layout, self._prompt[layer], self._rows[layer]
         assert layout is not None and prompt is not None and rows is not None
-        dtype = prompt[0].dtype
         with torch.autocast(query_BHD.device.type, enabled=False):
-            query_BHD = (query_BHD * scaling).to(dtype)
-            window = sliding_window if sliding_window is not None and sliding_window < layout.longest else None
-            shared_BHD, shared_BH1 = layout.attend_prompt(query_BHD, prompt, window, softcap)
-            own_BHD, own_BH1 = layout.attend_own(query_BHD, rows, window, softcap)
-            top_BH1 = torch.maximum(shared_BH1, own_BH1)
-            shared_BH1, own_BH1 = (shared_BH1 - top_BH1).exp(), (own_BH1 - top_BH1).exp()
-            total_BH1 = shared_BH1 + own_BH1
-            return (shared_BHD * (shared_BH1 / total_BH1) + own_BHD * (own_BH1 / total_BH1)).to(dtype)
+            query_BHD = (query_BHD * scaling).to(prompt[0].dtype)
+            key_UKWD, value_UKWD = (layout.prompts(store) for store in prompt)
+            key_BKCD, value_BKCD = (store[: layout.live, :, : layout.own_width] for store in rows)
+            (B, H, D), K, W = query_BHD.shape, key_BKCD.shape[1], layout.prompt_width
+            shared_BKRW = layout.by_row(layout.by_prompt(query_BHD.view(B, K, H // K, D)) @ key_UKWD.transpose(2, 3))
+            own_BKRC = query_BHD.view(B, K, H // K, D) @ key_BKCD.transpose(2, 3)
+            scores = torch.cat([shared_BKRW, own_BKRC], dim=-1)
+            if softcap is not None:
+                scores = torch.tanh(scores / softcap) * softcap
+            weights = torch.softmax(scores + layout.bias(sliding_window, scores.dtype), dim=-1)
+            shared_BKRD = layout.by_row(layout.by_prompt(weights[..., :W]) @ value_UKWD)
+            return (shared_BKRD + weights[..., W:] @ value_BKCD).view(B, H, D)
 
 
 class Layout:
@@ -130,13 +138,11 @@ class Layout:
         self.rows_B = torch.arange(self.live, device=device)
         self.prompt_length_B = torch.from_numpy(prompt_length_B).to(device)
         self.written_B = torch.from_numpy(written_B).to(device)
-        self._table(prompt_slot_B, prompt_length_B, device)
-        self._own_bias: Tensor | None = None
+        self._table(prompt_slot_B, device)
+        self.prompt_width = int(prompt_length_B.max())
         self._refresh()
 
-    def _table(
-        self, prompt_slot_B: NDArray[np.int64], prompt_length_B: NDArray[np.int64], device: torch.device
-    ) -> None:
+    def _table(self, prompt_slot_B: NDArray[np.int64], device: torch.device) -> None:
         """Row numbers by (prompt, rank among its live rows) [U, M], padded with row 0; U counts the prompts in use."""
         order = np.argsort(prompt_slot_B, kind="stable")
         used_U, first_U, count_U = np.unique(prompt_slot_B[order], return_index=True, return_counts=True)
@@ -151,11 +157,6 @@ class Layout:
         self.used_U = torch.from_numpy(used_U.astype(np.int64)).to(device)
         # Prompts 0..U-1 all in use is the common case: then their store is sliced, not gathered.
         self.contiguous = bool((used_U == np.arange(len(used_U))).all())
-        length_U = np.empty(len(used_U), dtype=np.int64)
-        length_U[prompt_of] = prompt_length_B[order]
-        self.prompt_width = int(length_U.max())
-        beyond_UW = torch.arange(self.prompt_width)[None] >= torch.from_numpy(length_U)[:, None]
-        self.prompt_bias_UW = torch.zeros(beyond_UW.shape).masked_fill_(beyond_UW, NEG).to(device)
 
     def advance(self) -> None:
         """Every live row has written one more token."""
@@ -165,67 +166,38 @@ class Layout:
     def _refresh(self) -> None:
         self.positions_B = self.prompt_length_B + self.written_B
         self.own_width = int(self.written_B.max()) + 1
-        self.longest = int(self.positions_B.max()) + 1
-        beyond_BC = torch.arange(self.own_width, device=self.written_B.device)[None] > self.written_B[:, None]
-        self._own_bias = (
-            torch.zeros(beyond_BC.shape, device=beyond_BC.device).masked_fill_(beyond_BC, NEG)
-            if bool(beyond_BC.any())
-            else None
-        )
+        self._biases: dict[int | None, Tensor] = {}
 
-    def attend_prompt(
-        self, query_BHD: Tensor, store: tuple[Tensor, Tensor], window: int | None, softcap: float | None
-    ) -> tuple[Tensor, Tensor]:
-        """Against the shared prompts: (outputs [B, H, D], log-sum-exps [B, H, 1])."""
-        (U, M), (H, D) = self.table_UM.shape, query_BHD.shape[1:]
-        key, value = (part[:U] if self.contiguous else part[self.used_U] for part in store)
-        key_UKWD, value_UKWD = key[:, :, : self.prompt_width], value[:, :, : self.prompt_width]
-        K = key_UKWD.shape[1]
-        query_UKQD = query_BHD[self.table_UM].view(U, M, K, H // K, D).transpose(1, 2).reshape(U, K, M * (H // K), D)
-        scores_UKQW = query_UKQD @ key_UKWD.transpose(2, 3)
-        bias = self.prompt_bias_UW[:, None, None].to(scores_UKQW.dtype)
-        if window is not None:
-            # A row sees the last `window` positions, its own included.
-            too_old_UMW = (
-                torch.arange(self.prompt_width, device=bias.device)
-                <= (self.positions_B - window)[self.table_UM][..., None]
+    def prompts(self, store: Tensor) -> Tensor:
+        """The keys or values [U, K, W, D] of the prompts in use."""
+        chosen = store[: len(self.used_U)] if self.contiguous else store[self.used_U]
+        return chosen[:, :, : self.prompt_width]
+
+    def by_prompt(self, field_BKRX: Tensor) -> Tensor:
+        """Rows folded under their prompt: [B, K, R, X] -> [U, K, M * R, X]; places without a row repeat another."""
+        (U, M), (_, K, R, X) = self.table_UM.shape, field_BKRX.shape
+        return field_BKRX[self.table_UM].transpose(1, 2).reshape(U, K, M * R, X)
+
+    def by_row(self, field_UKQX: Tensor) -> Tensor:
+        """The inverse of `by_prompt`: [U, K, M * R, X] -> [B, K, R, X]."""
+        (U, M), (_, K, Q, X) = self.table_UM.shape, field_UKQX.shape
+        return field_UKQX.view(U, K, M, Q // M, X).transpose(1, 2).reshape(U * M, K, Q // M, X)[self.place_B]
+
+    def bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
+        """0 where a row may look and -inf where not, [B, 1, 1, W + C]: beyond its prompt, beyond itself, or too long ago."""
+        if window not in self._biases:
+            device = self.written_B.device
+            shared_W, own_C = (
+                torch.arange(self.prompt_width, device=device),
+                torch.arange(self.own_width, device=device),
             )
-            bias = bias + torch.zeros(too_old_UMW.shape, dtype=bias.dtype, device=bias.device).masked_fill_(
-                too_old_UMW, NEG
-            )[:, None].repeat_interleave(H // K, dim=2)
-        out_UKQD, lse_UKQ1 = _weigh(scores_UKQW, value_UKWD, bias, softcap)
-        flat_BHD = out_UKQD.view(U, K, M, H // K, D).transpose(1, 2).reshape(U * M, H, D)
-        flat_BH1 = lse_UKQ1.view(U, K, M, H // K, 1).transpose(1, 2).reshape(U * M, H, 1)
-        return flat_BHD[self.place_B], flat_BH1[self.place_B]
-
-    def attend_own(
-        self, query_BHD: Tensor, store: tuple[Tensor, Tensor], window: int | None, softcap: float | None
-    ) -> tuple[Tensor, Tensor]:
-        """Against what each row wrote itself, this step's token included."""
-        B, H, D = query_BHD.shape
-        key_BKCD, value_BKCD = (part[:B, :, : self.own_width] for part in store)
-        K = key_BKCD.shape[1]
-        scores_BKRC = query_BHD.view(B, K, H // K, D) @ key_BKCD.transpose(2, 3)
-        bias = None if self._own_bias is None else self._own_bias[:, None, None].to(scores_BKRC.dtype)
-        if window is not None:
-            too_old_BC = (
-                torch.arange(self.own_width, device=self.written_B.device) <= (self.written_B - window)[:, None]
-            )
-            old = torch.zeros(too_old_BC.shape, dtype=scores_BKRC.dtype, device=too_old_BC.device).masked_fill_(
-                too_old_BC, NEG
-            )[:, None, None]
-            bias = old if bias is None else bias + old
-        out_BKRD, lse_BKR1 = _weigh(scores_BKRC, value_BKCD, bias, softcap)
-        return out_BKRD.view(B, H, D), lse_BKR1.view(B, H, 1)
-
-
-def _weigh(scores: Tensor, values: Tensor, bias: Tensor | None, softcap: float | None) -> tuple[Tensor, Tensor]:
-    """softmax(scores + bias) @ values with its log-sum-exp (float32); a row that sees nothing gives 0 and -inf."""
-    if softcap is not None:
-        scores = torch.tanh(scores / softcap) * softcap
-    if bias is not None:
-        scores = scores + bias
-    lse = scores.float().logsumexp(-1, keepdim=True)
-    seen = torch.where(lse == NEG, torch.zeros_like(lse), lse)
-    weights = (scores.float() - seen).exp().to(values.dtype)
-    return (weights @ values).float(), lse
+            hidden = torch.cat([shared_W >= self.prompt_length_B[:, None], own_C > self.written_B[:, None]], dim=1)
+            if window is not None:
+                own_BC = own_C + self.prompt_length_B[:, None]
+                place = torch.cat([shared_W.expand(self.live, -1), own_BC], dim=1)
+                hidden |= (
+                    place <= (self.positions_B - window)[:, None]
+                )  # a row sees `window` positions, its own included
+            bias = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
+            self._biases[window] = bias[:, None, None]
+        return self._biases[window]

@@ -8,8 +8,6 @@ B live rows, T prompt tokens, V vocabulary, H heads, D head width.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +18,7 @@ from burnish.engine.noise import request_seed, uniforms
 from burnish.engine.scheduler import Family, Scheduler
 from burnish.errors import EngineError
 from burnish.policy.attention import NAME
+from burnish.policy.fused import FusedDecoder
 from burnish.policy.model import Policy
 from burnish.policy.sampling import SamplingDistribution
 from burnish.records import Completion, Key, Request, Sampling, Stop
@@ -84,16 +83,10 @@ class EmbeddedEngine:
                 )
         was_training = self.policy.module.training
         self.policy.module.eval()
-        batch = _Batch(self, listed, sampling, on_token)
         try:
-            with batch.computing() as paused:
-                while batch.scheduler.busy:
-                    done = batch.admit()
-                    if batch.scheduler.live:
-                        done += batch.decode()
-                    if done:
-                        with paused():
-                            yield from done
+            batch = _Batch(self, listed, sampling, on_token)
+            while batch.scheduler.busy:
+                yield from batch.step()
         finally:
             self.policy.module.train(was_training)
 
@@ -109,9 +102,8 @@ class _Batch:
         on_token: Callable[[Key, int], None] | None,
     ) -> None:
         self.on_token = on_token
-        self._first: dict[
-            int, Tensor
-        ] = {}  # prompt slot -> logits of the prompt's last token, until its last row has begun
+        # prompt slot -> logits of the prompt's last token, until its last row has begun
+        self._first: dict[int, Tensor] = {}
         self.engine, self.policy, self.sampling = engine, engine.policy, sampling
         self.device = engine.policy.device
         self.distribution = SamplingDistribution(sampling.temperature, sampling.top_p, sampling.top_k)
@@ -131,29 +123,21 @@ class _Batch:
         self.prompt_length_S = np.zeros(rows, dtype=np.int64)
         self.stop_ids = torch.tensor(sorted(sampling.stop_ids), dtype=torch.long)
         self.layout: Layout | None = None
+        with torch.inference_mode():
+            self.fused = FusedDecoder(self.policy) if FusedDecoder.serves(self.policy) else None
 
-    @contextmanager
-    def computing(self) -> Iterator[Any]:
-        """Inference mode under the policy's precision, kept for the whole call so that autocast casts each weight once.
+    def step(self) -> list[Completion]:
+        """Admit, decode one token a row, and hand back what is done.
 
-        Yields a context manager that lifts both while completions are handed to the caller.
+        Precision and inference mode end with the step: the caller of `generate` may train between two completions, and an
+        autocast left open would keep casts of weights that have changed since.
         """
-        with ExitStack() as stack:
-            stack.enter_context(self.policy.precision())
-            kind = self.device.type
-            enabled = torch.is_autocast_enabled(kind)
+        with torch.inference_mode(), self.policy.precision():
+            done = self.admit()
+            if self.scheduler.live:
+                done += self.decode()
+        return done
 
-            @contextmanager
-            def paused() -> Iterator[None]:
-                torch.set_autocast_enabled(kind, False)
-                try:
-                    yield
-                finally:
-                    torch.set_autocast_enabled(kind, enabled)
-
-            yield paused
-
-    @torch.inference_mode()
     def admit(self) -> list[Completion]:
         """Prefill new prompts and draw the first token of each new row."""
         before = len(self.scheduler.live)
@@ -173,7 +157,6 @@ class _Batch:
                 self._first.pop(family.slot)  # type: ignore[arg-type]
         return self._draw(first_BV, before, len(self.scheduler.live))
 
-    @torch.inference_mode()
     def decode(self) -> list[Completion]:
         """One token for every live row."""
         live = len(self.scheduler.live)
@@ -186,6 +169,9 @@ class _Batch:
             self.layout.advance()
         self.cache.decoding(self.layout)
         ids_B1 = self.ids_SC[:live].gather(1, torch.from_numpy(self.length_S[:live] - 1)[:, None]).to(self.device)
+        if self.fused is not None:
+            with torch.autocast(self.device.type, enabled=False):
+                return self._draw(self.fused.step(ids_B1[:, 0], self.layout.positions_B, self.cache), 0, live)
         hidden_B1E = self.policy.hidden(
             ids_B1,
             position_ids=self.layout.positions_B[:, None],

@@ -12,10 +12,13 @@ import errno
 import json
 import math
 import os
+import re
 import secrets
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from burnish.errors import DataError, StorageError
@@ -59,6 +62,46 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_files(folder: str | os.PathLike[str], fill: Callable[[Path], None], last: str) -> None:
+    """Let `fill` write files into a hidden folder, then move them into `folder`; none arrives before all are written.
+
+    `last` names the file without which a reader takes the folder for empty: it leaves first and arrives at the end.
+    Raises StorageError where any of that fails; no hidden folder is left behind.
+    """
+    place = Path(folder)
+    part = place / f".{secrets.token_hex(4)}.part"
+    try:
+        with _Writing(place):
+            part.mkdir(parents=True)
+            fill(part)
+            (place / last).unlink(missing_ok=True)
+            for file in sorted(part.iterdir(), key=lambda file: file.name == last):
+                os.replace(file, place / file.name)
+            sync_directory(place)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        with suppress(OSError):
+            place.rmdir()  # only where nothing arrived in it
+
+
+class _Writing:
+    """Turns what writers raise into StorageError: OSError, and the types of Rust's ("... (os error 28)")."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError):
+            raise storage_error(self._path, error) from error
+        if isinstance(error, Exception) and (number := re.search(r"\(os error (\d+)\)", str(error))):
+            raise storage_error(self._path, OSError(int(number[1]), os.strerror(int(number[1])))) from error
 
 
 def sync_directory(directory: str | os.PathLike[str]) -> None:

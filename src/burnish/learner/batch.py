@@ -1,7 +1,8 @@
 """Samples -> micro-batches of tensors; the only place where tokens become predictions (shifted once, here).
 
-Rows are sorted by length and cut by a budget of padded tokens; padding is on the right. What is predicted is flat: N sampled
-tokens of a micro-batch, row after row. Not for: losses.
+Rows of one prompt share it: it stands once in a micro-batch, followed by their continuations (`SharedPrompts`). Where that saves
+little, or rows are long, every row stands whole. Either way rows are sorted by length and cut by a budget of places, padding on the
+right included, and what is predicted is flat: N sampled tokens, row after row. Not for: losses.
 
 B rows, T columns, N predicted tokens.
 """
@@ -10,18 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from burnish.policy.attention import EXPLICIT_MAX_TOKENS, SharedPrompts
 from burnish.records import Key, Sample, Tokens
+
+SHARED_MOST = 0.8
+"""Prompts are shared where that leaves at most this share of the places."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """One micro-batch.
 
-    inputs_BT    ids; `field[b, t]` is about predicting token t + 1
+    inputs_BT    ids; `field[b, t]` is about predicting the token after it. With shared prompts B is 1 and T is every place
     place_N      where the N predictions are in the flattened [B * T]
     targets_N    the ids predicted
     row_N        which row each belongs to
@@ -38,11 +44,20 @@ class Batch:
     on_policy_N: Tensor
     reference_N: Tensor | None = None
     proximal_N: Tensor | None = None
+    positions_BT: Tensor | None = None
+    shared: SharedPrompts | None = None
+
+    def layout(self) -> dict[str, Any]:
+        """What the decoder must be told beside the ids."""
+        return {} if self.shared is None else {"position_ids": self.positions_BT, "view": self.shared}
 
     def to(self, device: torch.device) -> Batch:
         if device.type == "cpu":
             return self
-        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {n: value.to(device) for n, value in vars(self).items() if isinstance(value, Tensor)}
+        if self.shared is not None:
+            prompt_of_B, length_B = self.shared.prompt_of_B.to(device), self.shared.prompt_length_B.to(device)
+            moved["shared"] = replace(self.shared, prompt_of_B=prompt_of_B, prompt_length_B=length_B, _biases={})
         return replace(self, **moved)
 
 
@@ -65,21 +80,29 @@ class TokenFields:
     entropy_N: Tensor | None = None
 
 
-def cut(lengths: Sequence[int], budget: int) -> list[list[int]]:
+def cut(lengths: Sequence[int], budget: int, heads: Sequence[tuple[int, ...]] | None = None) -> list[list[int]]:
     """Row numbers of each micro-batch: longest first, rows x longest <= budget (a row over the budget goes alone).
 
-    A row of half the length or less begins a new one: padding it would cost more than another pass.
+    A row of half the length or less begins a new one: padding it would cost more than another pass. `heads` are prompts that
+    stand once for all their rows and count towards the budget too.
 
     >>> cut([3, 9, 4, 8], budget=18)
     [[1, 3], [2, 0]]
     """
     parts: list[list[int]] = []
-    width = 0
+    width = most = 0
+    seen: set[tuple[int, ...]] = set()
     for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
-        if not parts or (len(parts[-1]) + 1) * width > budget or 2 * lengths[row] <= width:
+        extra = 0
+        if heads is not None:
+            most = max(most, len(heads[row]))
+            extra = len(seen | {heads[row]}) * most
+        if not parts or (len(parts[-1]) + 1) * width + extra > budget or 2 * lengths[row] <= width:
             parts.append([])
-            width = lengths[row]
+            width, seen, most = lengths[row], set(), len(heads[row]) if heads is not None else 0
         parts[-1].append(row)
+        if heads is not None:
+            seen.add(heads[row])
     return parts
 
 
@@ -87,8 +110,8 @@ def batches(samples: Sequence[Sample], weights: Mapping[Key, float], version: in
     """Micro-batches of one optimizer step. `weights` holds one weight a sample, by key; `version` is the learner's."""
     kept = [sample for sample in samples if any(sample.tokens.sampled[1:])]
     return [
-        _batch([kept[row] for row in rows], weights, version)
-        for rows in cut([len(sample.tokens.ids) - 1 for sample in kept], budget)
+        _batch([kept[row] for row in rows], weights, version, shared)
+        for rows, shared in _cut([sample.tokens for sample in kept], budget)
     ]
 
 
@@ -96,30 +119,40 @@ def token_batches(rows: Sequence[Tokens], budget: int) -> list[tuple[list[int], 
     """Micro-batches for scoring only: (row numbers, batch)."""
     dressed = [Sample(Key("", i), tokens, (0.0,) * len(tokens.ids), 0.0, 0, 0) for i, tokens in enumerate(rows)]
     ones = {sample.origin: 1.0 for sample in dressed}
-    return [
-        (part, _batch([dressed[row] for row in part], ones, 0)) for part in cut([len(t.ids) - 1 for t in rows], budget)
-    ]
+    return [(part, _batch([dressed[row] for row in part], ones, 0, shared)) for part, shared in _cut(rows, budget)]
 
 
-def _batch(samples: Sequence[Sample], weights: Mapping[Key, float], version: int) -> Batch:
-    width = max(len(sample.tokens.ids) for sample in samples) - 1
-    inputs_BT = torch.zeros(len(samples), width, dtype=torch.long)
-    place: list[int] = []
+def _cut(rows: Sequence[Tokens], budget: int) -> list[tuple[list[int], bool]]:
+    """Row numbers of each micro-batch, and whether its rows share their prompts."""
+    whole = cut([len(tokens.ids) - 1 for tokens in rows], budget)
+    if not rows or max(len(tokens.ids) for tokens in rows) > EXPLICIT_MAX_TOKENS:
+        return [(part, False) for part in whole]
+    heads = [_head(tokens) for tokens in rows]
+    parts = cut(
+        [max(1, len(tokens.ids) - 1 - len(head)) for tokens, head in zip(rows, heads, strict=True)], budget, heads
+    )
+    places = sum(len({heads[row] for row in part}) * max(len(heads[row]) for row in part) for part in parts)
+    places += sum(len(part) * max(len(rows[row].ids) - len(heads[row]) for row in part) for part in parts)
+    alone = sum(len(part) * max(len(rows[row].ids) for row in part) for part in whole)
+    return [(part, True) for part in parts] if places <= SHARED_MOST * alone else [(part, False) for part in whole]
+
+
+def _head(tokens: Tokens) -> tuple[int, ...]:
+    """What comes before the first token the policy wrote: the prompt."""
+    return tokens.ids[: max(1, tokens.sampled.index(True))]
+
+
+def _batch(samples: Sequence[Sample], weights: Mapping[Key, float], version: int, shared: bool) -> Batch:
+    inputs, place, layout = (_shared if shared else _whole)([sample.tokens for sample in samples])
     target: list[int] = []
     row: list[int] = []
     for b, sample in enumerate(samples):
-        ids, sampled = sample.tokens.ids, sample.tokens.sampled
-        inputs_BT[b, : len(ids) - 1] = torch.tensor(ids[:-1])
-        predicted = [t for t in range(1, len(ids)) if sampled[t]]
-        place += [b * width + t - 1 for t in predicted]
-        target += [ids[t] for t in predicted]
+        predicted = _predicted(sample.tokens)
+        target += [sample.tokens.ids[t] for t in predicted]
         row += [b] * len(predicted)
 
     def flat(read: Callable[[Sample], Sequence[float]]) -> Tensor:
-        return torch.tensor(
-            [x for s in samples for x, wanted in zip(read(s)[1:], s.tokens.sampled[1:], strict=True) if wanted],
-            dtype=torch.float32,
-        )
+        return torch.tensor([read(s)[t] for s in samples for t in _predicted(s.tokens)], dtype=torch.float32)
 
     def noted(name: str) -> Tensor | None:
         if any(getattr(sample.notes, name) is None for sample in samples):
@@ -128,7 +161,7 @@ def _batch(samples: Sequence[Sample], weights: Mapping[Key, float], version: int
 
     row_N = torch.tensor(row)
     return Batch(
-        inputs_BT,
+        inputs,
         torch.tensor(place),
         torch.tensor(target),
         row_N,
@@ -138,4 +171,41 @@ def _batch(samples: Sequence[Sample], weights: Mapping[Key, float], version: int
         torch.tensor([sample.oldest == sample.newest == version for sample in samples])[row_N],
         noted("reference"),
         noted("proximal"),
+        **layout,
     )
+
+
+def _predicted(tokens: Tokens) -> list[int]:
+    return [t for t in range(1, len(tokens.ids)) if tokens.sampled[t]]
+
+
+def _whole(rows: Sequence[Tokens]) -> tuple[Tensor, list[int], dict[str, Any]]:
+    """Every row stands whole: (inputs [B, T], places of the predictions, layout)."""
+    width = max(len(tokens.ids) for tokens in rows) - 1
+    inputs_BT = torch.zeros(len(rows), width, dtype=torch.long)
+    for b, tokens in enumerate(rows):
+        inputs_BT[b, : len(tokens.ids) - 1] = torch.tensor(tokens.ids[:-1])
+    return inputs_BT, [b * width + t - 1 for b, tokens in enumerate(rows) for t in _predicted(tokens)], {}
+
+
+def _shared(rows: Sequence[Tokens]) -> tuple[Tensor, list[int], dict[str, Any]]:
+    """Prompts once, then what follows them: (inputs [1, N], places of the predictions, layout)."""
+    heads = [_head(tokens) for tokens in rows]
+    number = {head: u for u, head in enumerate(dict.fromkeys(heads))}
+    U, P, B = len(number), max(map(len, heads)), len(rows)
+    C = max(1, max(len(tokens.ids) - 1 - len(head) for tokens, head in zip(rows, heads, strict=True)))
+    prompts_UP, own_BC = torch.zeros(U, P, dtype=torch.long), torch.zeros(B, C, dtype=torch.long)
+    for head, u in number.items():
+        prompts_UP[u, : len(head)] = torch.tensor(head)
+    place: list[int] = []
+    for b, (tokens, head) in enumerate(zip(rows, heads, strict=True)):
+        own = tokens.ids[len(head) : -1]
+        own_BC[b, : len(own)] = torch.tensor(own, dtype=torch.long)
+        start = U * P + b * C - len(head)
+        # The token after the prompt is predicted from the prompt's last place, which all its rows share.
+        place += [start + t - 1 if t > len(head) else number[head] * P + t - 1 for t in _predicted(tokens)]
+    length_B = torch.tensor([len(head) for head in heads])
+    positions = torch.cat([torch.arange(P).expand(U, P).flatten(), (length_B[:, None] + torch.arange(C)).flatten()])
+    view = SharedPrompts(U, P, B, C, torch.tensor([number[head] for head in heads]), length_B)
+    inputs_1N = torch.cat([prompts_UP.flatten(), own_BC.flatten()])[None]
+    return inputs_1N, place, {"positions_BT": positions[None], "shared": view}

@@ -182,7 +182,7 @@ class Learner:
 
     def _forward(self, policy: Policy, batch: Batch) -> tuple[Tensor, Tensor]:
         with policy.precision():
-            hidden_BTE = policy.hidden(batch.inputs_BT)
+            hidden_BTE = policy.hidden(batch.inputs_BT, **batch.layout())
             hidden_NE = hidden_BTE.flatten(0, 1).index_select(0, batch.place_N)
             return policy.log_probs_of(hidden_NE, batch.targets_N, self.distribution)
 

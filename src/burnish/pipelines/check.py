@@ -17,7 +17,7 @@ ENDLESS = 512
 
 def check(config: RunConfig, prompts: int = 16) -> dict[str, Any]:
     """What is known about the run. Raises InputError for what is wrong with the input, TrainingError where it cannot learn."""
-    setting = prepare(config)
+    setting = prepare(config, refuse_golds=False)
     task = setting.task
     problems = [*task.held_out(), *task.train(config.seed).take(task.train_size or ENDLESS)]
     failures = check_golds(task, problems)

@@ -17,6 +17,7 @@ from burnish.config import (
     ModelConfig,
     OptimizerConfig,
     PretrainConfig,
+    PretrainOptimizerConfig,
     RecipeConfig,
     RunConfig,
     SamplingConfig,
@@ -37,7 +38,7 @@ def configs(out: str, seed: int) -> tuple[PretrainConfig, RunConfig]:
         out=f"{out}/base",
         seed=seed,
         corpus=CorpusConfig(task="chain", documents={"think_share": THINK_SHARE, "slip_rate": SLIP_RATE}),
-        optimizer=OptimizerConfig(
+        optimizer=PretrainOptimizerConfig(
             lr=2e-3, warmup_updates=50, schedule="cosine", final_lr_share=0.1, weight_decay=0.1
         ),
         updates=600,

@@ -13,7 +13,7 @@ from burnish.errors import DataError
 from burnish.evaluate import harness
 from burnish.policy.model import load as load_policy
 from burnish.policy.model import tune_allocator
-from burnish.prompts import Renderer, response
+from burnish.prompts import Renderer, check_room, response
 from burnish.records import Key, Message, Problem, Request, Sampling, Verdict
 from burnish.rollout import Sampler
 from burnish.run.display import Display
@@ -43,12 +43,15 @@ def evaluate(
         raise DataError(f"The task {task_name!r} has no held-out problems to measure on.")
     tune_allocator()
     policy = load_policy(model)
+    renderer = Renderer(policy.tokenizer, system)
+    prompts = [renderer.prompt(problem, task.messages(problem)) for problem in chosen]
+    check_room(prompts, sampling.max_new, policy.context)
     total = len(chosen) * samples
     with (
         Pool(task.verifier) as pool,
         Display("measuring", total, (("pass", "right so far", "{:6.1%}"),), quiet) as display,
     ):
-        sampler = Sampler(EmbeddedEngine(policy), Renderer(policy.tokenizer, system), pool, task.messages, sampling)
+        sampler = Sampler(EmbeddedEngine(policy), renderer, pool, task.messages, sampling)
         right = seen = 0
 
         def tick(rollout: Any) -> None:
@@ -78,6 +81,7 @@ def sample(
     policy = load_policy(model)
     messages = task.messages(problem) if task is not None else (Message("user", question),)
     prompt = Renderer(policy.tokenizer, system).prompt(problem, messages)
+    check_room([prompt], sampling.max_new, policy.context)
     ids: list[int] = []
     shown = ""
 
@@ -120,19 +124,8 @@ def judge_file(
             reference = known[row["problem_id"]].reference
         else:
             reference = _reference(row, place)
-        if "response" in row:
-            said = str(row["response"])
-        elif "answer" in row:
-            said = (
-                f"<think>given</think><answer>{row['answer']}</answer>"
-                if name in ("tagged_number", "countdown")
-                else str(row["answer"])
-            )
-        else:
-            raise DataError(
-                f"{place} holds neither response nor answer, so there is nothing to judge; it has {', '.join(map(str, row))}."
-            )
-        items.append((Key(place, 0), Problem(place, task_name or name, "", reference, "given", str(number)), said))
+        problem = Problem(place, task_name or name, "", reference, "given", str(number))
+        items.append((Key(place, 0), problem, _said(row, name, place)))
     with Pool(name) as pool:
         verdicts = dict(pool.judge(items))
     for (_, row), (key, _, _) in zip(rows, items, strict=True):
@@ -147,16 +140,32 @@ def judge_file(
         }
 
 
+def _said(row: Mapping[str, Any], verifier: str, place: str) -> str:
+    """The response to judge; a bare answer is put into the format that the verifier asks for."""
+    if isinstance(row.get("response"), str):
+        return str(row["response"])
+    answer = row.get("answer")
+    if row.get("response") is not None or isinstance(answer, bool) or not isinstance(answer, str | int | float):
+        raise DataError(
+            f"{place} holds neither a response (text) nor an answer (text or a number), so there is nothing to judge; it has "
+            f"{', '.join(map(str, row)) or 'no field'}."
+        )
+    return (
+        f"<think>given</think><answer>{answer}</answer>" if verifier in ("tagged_number", "countdown") else str(answer)
+    )
+
+
 def _reference(row: Mapping[str, Any], place: str) -> dict[str, Any]:
     if isinstance(row.get("reference"), Mapping):
         return dict(row["reference"])
-    if "gold" in row:
+    if row.get("gold") is not None:
         return {"answer": row["gold"]}
-    if "target" in row and ("numbers" in row or "nums" in row):
-        return {"numbers": list(row.get("numbers", row.get("nums"))), "target": row["target"]}
+    numbers = row.get("numbers", row.get("nums"))
+    if row.get("target") is not None and isinstance(numbers, list):
+        return {"numbers": numbers, "target": row["target"]}
     raise DataError(
         f"{place} does not say what is right: give gold, or reference, or numbers and target, or problem_id with --task; it has "
-        f"{', '.join(map(str, row))}."
+        f"{', '.join(map(str, row)) or 'no field'}."
     )
 
 

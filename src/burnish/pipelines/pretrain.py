@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from burnish.config import PretrainConfig, dumps
-from burnish.errors import ConfigError, StorageError
-from burnish.journal.files import append_line, write_atomic
+from burnish.errors import ConfigError, ResumeError
+from burnish.journal.files import append_line, storage_error, write_atomic, write_files
 from burnish.learner.learner import Learner, Optimization
 from burnish.metrics import Mean, Metrics, values
 from burnish.policy.model import Policy, from_scratch, tune_allocator
@@ -23,6 +23,8 @@ from burnish.prompts import Renderer
 from burnish.records import Key, Message, Problem, Sample, Tokens
 from burnish.run.display import Display
 from burnish.tasks import load as load_task
+from burnish.tasks import write_documents
+from burnish.tasks.documents import Document
 
 COLUMNS = (
     ("loss/token", "loss, nats a token", "{:6.3f}"),
@@ -46,9 +48,10 @@ def pretrain(config: PretrainConfig, quiet: bool = False) -> Pretrained:
     """Train and save. Raises ConfigError for a task that writes no documents, ResumeError for an `out` that holds something."""
     out = Path(config.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} already holds something; choose another out, or remove it.")
+        raise ResumeError(f"{out} already holds something; choose another out, or remove it.")
     tune_allocator()
-    documents = _documents(config)
+    task = load_task(config.corpus.task, config.corpus.options)
+    documents = write_documents(task, config.seed, config.corpus.documents)
     first = list(itertools.islice(documents, config.corpus.tokenizer_documents))
     shape = config.scratch.model_dump()
     vocab_size = shape.pop("vocab_size")
@@ -62,7 +65,10 @@ def pretrain(config: PretrainConfig, quiet: bool = False) -> Pretrained:
         seed=config.seed,
         evidence=out / "not_finite.jsonl",
     )
-    rows = _rows(Renderer(tokenizer), itertools.chain(first, documents), config)
+    renderer = Renderer(tokenizer)
+    for document in first:
+        _tokens(renderer, document, config)  # refuses one that is too long before anything is written
+    rows = _rows(renderer, itertools.chain(first, documents), config)
     log = out / "pretrain.jsonl"
     started, tokens, loss = time.perf_counter(), 0, float("nan")
     with Display("pretraining", config.updates, COLUMNS, quiet) as display:
@@ -76,7 +82,7 @@ def pretrain(config: PretrainConfig, quiet: bool = False) -> Pretrained:
             if update == 1:
                 _make(out, config)
             append_line(log, {"update": update, **metrics})
-    policy.save(out)
+    write_files(out, policy.save, last="config.json")
     return Pretrained(policy, out, loss, tokens, time.perf_counter() - started)
 
 
@@ -91,34 +97,32 @@ def _token_mean(samples: Any) -> dict[Key, float]:
     return {sample.origin: 1.0 / total for sample in samples}
 
 
-def _documents(config: PretrainConfig) -> Iterator[Any]:
-    task = load_task(config.corpus.task, config.corpus.options)
-    write = getattr(task, "documents", None)
-    if write is None:
-        raise ConfigError(f"The task {config.corpus.task!r} writes no documents; pretrain on chain or countdown.")
-    try:
-        documents: Iterator[Any] = write(seed=config.seed, **config.corpus.documents)
-    except TypeError as error:
-        raise ConfigError(f"corpus.documents: {str(error).split(') ')[-1]}.") from error
-    return documents
-
-
-def _rows(renderer: Renderer, documents: Iterator[Any], config: PretrainConfig) -> Iterator[list[Sample]]:
+def _rows(renderer: Renderer, documents: Iterator[Document], config: PretrainConfig) -> Iterator[list[Sample]]:
     """Steps of `config.documents` rows in the order they are written; the response is what is learned."""
     for step in itertools.count():
         rows = []
         for i, document in enumerate(itertools.islice(documents, config.documents)):
-            problem = Problem(f"{step}/{i}", "corpus", document.question, {}, "train", "")
-            prompt = renderer.prompt(problem, (Message("user", document.question),)).ids
-            ids = renderer.response_ids(document.response)
-            tokens = Tokens.join(prompt, ids, (0.0,) * len(ids))
-            rows.append(Sample(Key(problem.id, 0), tokens, (0.0,) * len(tokens.ids), 0.0, 0, 0))
+            tokens = _tokens(renderer, document, config)
+            rows.append(Sample(Key(f"{step}/{i}", 0), tokens, (0.0,) * len(tokens.ids), 0.0, 0, 0))
         yield rows
+
+
+def _tokens(renderer: Renderer, document: Document, config: PretrainConfig) -> Tokens:
+    problem = Problem("document", "corpus", document.question, {}, "train", "")
+    prompt = renderer.prompt(problem, (Message("user", document.question),)).ids
+    ids = renderer.response_ids(document.response)
+    context = config.scratch.max_position_embeddings
+    if len(prompt) + len(ids) > context:
+        raise ConfigError(
+            f"scratch.max_position_embeddings is {context}, but a document of the corpus has {len(prompt) + len(ids)} tokens "
+            f"({document.question!r}); raise it, or take shorter problems in corpus.options."
+        )
+    return Tokens.join(prompt, ids, (0.0,) * len(ids))
 
 
 def _make(out: Path, config: PretrainConfig) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{out} cannot be made: {error.strerror}.") from error
+        raise storage_error(out, error) from error
     write_atomic(out / "pretrain.toml", dumps(config))

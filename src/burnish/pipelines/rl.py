@@ -5,7 +5,6 @@ Measure, train, measure again on the same held-out problems, compare them pair b
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,17 +16,17 @@ import torch
 from burnish.algos import recipes
 from burnish.config import RunConfig, differences, dumps, load
 from burnish.engine.embedded import EmbeddedEngine
-from burnish.errors import ConfigError, DataError, ModelError, ResumeError
+from burnish.errors import ConfigError, DataError, ResumeError
 from burnish.evaluate import harness
 from burnish.evaluate.statistics import paired_difference
 from burnish.journal import Journal, plot_curves, write_report
-from burnish.journal.files import storage_error, write_atomic
+from burnish.journal.files import storage_error, write_atomic, write_files
 from burnish.learner.learner import Learner, Optimization
 from burnish.loop import train as run_loop
 from burnish.policy.model import Policy, tune_allocator
 from burnish.policy.model import load as load_policy
 from burnish.policy.sampling import SamplingDistribution
-from burnish.prompts import Renderer
+from burnish.prompts import Renderer, check_room
 from burnish.records import Group, Problem, Prompt, Report, Sampling, from_json, to_json
 from burnish.rollout import Sampler
 from burnish.run.display import Display
@@ -55,8 +54,13 @@ class Setting:
         return self.renderer.prompt(problem, self.task.messages(problem))
 
 
-def prepare(config: RunConfig, look_at: int = 64) -> Setting:
-    """Load everything and refuse what cannot work: InputError, with one sentence."""
+def prepare(config: RunConfig, look_at: int = 64, refuse_golds: bool = True) -> Setting:
+    """Load everything and refuse what cannot work: InputError, with one sentence.
+
+    look_at       problems of each split whose gold answers are checked
+    refuse_golds  False leaves them to the caller, who wants to list all that fail
+    """
+    _check_device(config.model.device)
     tune_allocator()
     recipe = _recipe(config)
     task = load_task(config.task.name, config.task.options)
@@ -65,17 +69,16 @@ def prepare(config: RunConfig, look_at: int = 64) -> Setting:
         raise DataError(
             "There are no held-out problems to measure on; give the task a held-out split, or set evaluate.problems = 0."
         )
-    some = [*task.train(config.seed).take(min(look_at, task.train_size or look_at)), *held_out[:look_at]]
-    failures = check_golds(task, some)
+    training = task.train(config.seed).take(task.train_size or look_at)
+    some = [*training[:look_at], *held_out[:look_at]]
+    failures = check_golds(task, some) if refuse_golds else []
     if failures:
         first = failures[0]
         raise DataError(
             f"{len(failures)} of {len(some)} gold answers do not pass their own verifier, first {first.problem_id} ({first.where}): "
             f"{first.verdict.why}; correct or drop them (burnish check lists them all)."
         )
-    leaks = {problem.fingerprint for problem in some if problem.split == "train"} & {
-        problem.fingerprint for problem in held_out
-    }
+    leaks = {problem.fingerprint for problem in training} & {problem.fingerprint for problem in held_out}
     if leaks:
         raise DataError(
             f"{len(leaks)} held-out problems stand in the training split too; a score on them would mean nothing. Remove them."
@@ -84,21 +87,22 @@ def prepare(config: RunConfig, look_at: int = 64) -> Setting:
     renderer = Renderer(policy.tokenizer, config.task.system)
     sampling = Sampling(config.sampling.temperature, 1.0, 0, config.sampling.max_new, policy.stop_ids, config.seed)
     setting = Setting(config, policy, task, renderer, recipe, sampling)
-    longest = max((len(setting.prompt(problem).ids), problem.id) for problem in some)
-    if longest[0] + config.sampling.max_new > policy.context:
-        raise ModelError(
-            f"The prompt of {longest[1]} has {longest[0]} tokens; with sampling.max_new = {config.sampling.max_new} that is more than the "
-            f"model's context of {policy.context}. Lower max_new or take a model with a longer context."
-        )
-    shortest = min(
-        (len(renderer.response_ids(gold)), problem.id) for problem in some if (gold := task.gold(problem)) is not None
+    check_room(
+        map(setting.prompt, [*training, *held_out[: config.evaluate.problems]]), sampling.max_new, policy.context
     )
-    if config.sampling.max_new < shortest[0]:
+    _check_format(setting, some)
+    return setting
+
+
+def _check_format(setting: Setting, problems: Sequence[Problem]) -> None:
+    golds = [(gold, problem.id) for problem in problems if (gold := setting.task.gold(problem)) is not None]
+    sizes = [(len(setting.renderer.response_ids(gold)), problem_id) for gold, problem_id in golds]
+    shortest, problem_id = min(sizes, default=(0, ""))
+    if setting.sampling.max_new < shortest:
         raise ConfigError(
-            f"sampling.max_new is {config.sampling.max_new}, but even the shortest right response ({shortest[1]}) has {shortest[0]} tokens "
+            f"sampling.max_new is {setting.sampling.max_new}, but even the shortest right response ({problem_id}) has {shortest} tokens "
             "in the format asked for; every answer would be cut off. Raise max_new."
         )
-    return setting
 
 
 def _recipe(config: RunConfig) -> recipes.Recipe:
@@ -166,7 +170,7 @@ def train(
         if going_on:
             run.resume()
         run_loop(run, recipe)
-        _save(setting.policy, out / "final")
+        write_files(out / "final", setting.policy.save, last="config.json")
         final, after = _measure("final", sampler, problems, setting, out, quiet) if problems else (None, [])
     report = _report(config, run, base, final, before, after, [*phases])
     plot_curves(journal.metrics(), out / "curves.png")
@@ -196,7 +200,10 @@ def _measure(
         report, groups = harness.evaluate(
             sampler, problems, samples, setting.config.evaluate.ks, at_rest(setting.sampling, setting.config.seed), tick
         )
-    stored.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        stored.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(stored.parent, error) from error
     write_atomic(traces, "".join(to_json(group) + "\n" for group in groups[:20]))
     write_atomic(stored, to_json(report))
     return report, groups[:20]
@@ -263,14 +270,9 @@ def _trace(before: list[Group], after: list[Group]) -> dict[str, str]:
     return {"question": old.problem.question, "before": old.rollouts[0].text, "after": new.rollouts[0].text}
 
 
-def _save(policy: Policy, folder: Path) -> None:
-    """Written beside its place and moved there whole."""
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        policy.save(part)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
-    except OSError as error:
-        shutil.rmtree(part, ignore_errors=True)
-        raise storage_error(folder, error) from error
+def _check_device(device: str) -> None:
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f'model.device is {device!r}, but torch sees {torch.cuda.device_count()} GPUs here; use "cpu".'
+        )

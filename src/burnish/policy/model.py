@@ -8,7 +8,6 @@ B rows, T tokens, N chosen positions, E hidden width, V vocabulary.
 from __future__ import annotations
 
 import ctypes
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
@@ -143,12 +143,20 @@ def load(name: str, compute: str = "auto", weights: str = "float32", device: str
     try:
         with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(source)
-            module = AutoModelForCausalLM.from_pretrained(
-                source, dtype=getattr(torch, weights), attn_implementation=_supported(source)
+            module, loading = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=getattr(torch, weights),
+                attn_implementation=_supported(source),
+                output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"The model {name} cannot be loaded: {reason}") from error
+    if loading["missing_keys"]:  # transformers would go on with random numbers in their place
+        raise ModelError(
+            f"The model {name} lacks {len(loading['missing_keys'])} of its weights, first {min(loading['missing_keys'])}; its files "
+            "do not go with its config.json."
+        )
     if tokenizer.eos_token_id is None:
         raise ModelError(
             f"The tokenizer of {name} has no end-of-sequence token; set eos_token in tokenizer_config.json."

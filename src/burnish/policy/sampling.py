@@ -44,7 +44,9 @@ class SamplingDistribution:
         if self.top_p < 1.0:
             ordered, order = logits_BV.softmax(-1).sort(-1, descending=True)
             before = ordered.cumsum(-1) - ordered  # mass of everything more likely: the token that crosses top_p stays
-            outside = torch.zeros_like(logits_BV, dtype=torch.bool).scatter_(-1, order, before >= self.top_p)
+            cut = before >= self.top_p
+            cut[..., 0] = False  # the most likely token stays even with top_p = 0
+            outside = torch.zeros_like(logits_BV, dtype=torch.bool).scatter_(-1, order, cut)
             logits_BV = logits_BV.masked_fill(outside, float("-inf"))
         return logits_BV.log_softmax(-1)
 

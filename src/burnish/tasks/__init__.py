@@ -16,11 +16,12 @@ import importlib
 import inspect
 import json
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from burnish.errors import ConfigError
 from burnish.records import Message, Problem
+from burnish.tasks.documents import Document
 from burnish.tasks.source import Source
 
 TASKS: dict[str, str] = {
@@ -78,11 +79,25 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
     something that is no task. Data files are read later, at the first question to the task.
     """
     make = _find(name)
-    task = make(**_check(name, make, options))
+    task = make(**_check(f"the task {name!r}", make, options))
     absent = [part for part in _PARTS if not _has(task, part)]
     if absent:
         raise ConfigError(f"{name} is no task: it lacks {', '.join(absent)}; burnish.tasks.Task says what a task has.")
     return typing.cast(Task, task)
+
+
+def write_documents(task: Task, seed: int, options: Mapping[str, Any]) -> Iterator[Document]:
+    """The endless corpus of a task that can write one: `task.documents(seed, **options)`.
+
+    Raises ConfigError for a task that cannot, and for an option that is unknown, missing or of the wrong type.
+    """
+    write = getattr(task, "documents", None)
+    if write is None:
+        raise ConfigError(f"The task {task.name!r} writes no documents; pretrain on chain or countdown.")
+    if "seed" in options:
+        raise ConfigError("The seed of the documents is the run's; set seed there.")
+    checked = _check(f"the corpus of the task {task.name!r}", write, {"seed": seed, **options})
+    return typing.cast(Iterator[Document], write(**checked))
 
 
 _PARTS = ("name", "verifier", "train_size", "notices", "train", "held_out", "messages", "gold")
@@ -110,22 +125,22 @@ def _find(name: str) -> Callable[..., Any]:
     return typing.cast(Callable[..., Any], made)
 
 
-def _check(name: str, make: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def _check(what: str, make: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """The options as `make` wants them. Raises ConfigError for the first that does not fit its signature."""
     parameters = inspect.signature(make).parameters
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     known = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     for option in options:
         if option not in known and not open_ended:
-            raise ConfigError(f"The task {name!r} has no option {option!r}{_near(option, known)}.")
+            raise ConfigError(f"{_capital(what)} has no option {option!r}{_near(option, known)}.")
     for option, parameter in known.items():
         if parameter.default is parameter.empty and option not in options:
-            raise ConfigError(f"The task {name!r} needs the option {option!r}; its options are {', '.join(known)}.")
+            raise ConfigError(f"{_capital(what)} needs the option {option!r}; its options are {', '.join(known)}.")
     hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make)
-    return {o: _fit(name, o, value, hints[o]) if o in known and o in hints else value for o, value in options.items()}
+    return {o: _fit(what, o, value, hints[o]) if o in known and o in hints else value for o, value in options.items()}
 
 
-def _fit(name: str, option: str, value: Any, hint: Any) -> Any:
+def _fit(what: str, option: str, value: Any, hint: Any) -> Any:
     """The value as the type asked for, strictly as in JSON: "3" is no number, 1 is not true; a list makes a tuple."""
     from pydantic import TypeAdapter, ValidationError  # slow to import
 
@@ -137,7 +152,11 @@ def _fit(name: str, option: str, value: Any, hint: Any) -> Any:
     except (ValidationError, TypeError) as error:
         problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         wanted = problem[0].lower() + problem[1:]
-        raise ConfigError(f"The option {option!r} of the task {name!r} is {value!r}: {wanted}.") from error
+        raise ConfigError(f"The option {option!r} of {what} is {value!r}: {wanted}.") from error
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _near(name: str, names: Iterable[str]) -> str:

@@ -79,6 +79,9 @@ class Chain:
     def documents(self, seed: int, think_share: float, slip_rate: float, min_steps: int = 1) -> Iterator[Document]:
         """An endless corpus: most documents give the answer at once; a `think_share` of them reason step by step, and a
         `slip_rate` of those make one wrong step and carry it on to a wrong answer. Held-out problems never appear."""
+        for name, share in (("think_share", think_share), ("slip_rate", slip_rate)):
+            if not 0.0 <= share <= 1.0:
+                raise ConfigError(f"chain: {name} is {share}, but must be between 0 and 1.")
         mixed = Chain(min_steps, self.max_steps)
         for i in itertools.count():
             problem = mixed._problem("corpus", seed, i)

@@ -70,10 +70,12 @@ class Countdown(FileTask):
         told = "" if self._wording == "short" else f" {PLAIN_FORMAT}"
         return (Message("user", problem.question + told),)
 
-    def documents(self, seed: int, **options: Any) -> Iterator[Document]:
+    def documents(
+        self, seed: int, give_up_share: float = 0.3, most_attempts: int = 5, sizes: tuple[int, ...] = (3, 4)
+    ) -> Iterator[Document]:
         """Search traces on random problems that are not held out; see `burnish.tasks.search_traces.documents`."""
         held_out = {problem.fingerprint for problem in self.held_out()}
-        return search_traces.documents(seed, held_out.__contains__, **options)
+        return search_traces.documents(seed, held_out.__contains__, give_up_share, most_attempts, sizes)
 
     def gold(self, problem: Problem) -> str | None:
         """A right response found by `solve`; None where the problem has no solution."""

@@ -28,7 +28,11 @@ class Attempt(NamedTuple):
 
 
 def documents(
-    seed: int, held_out: Callable[[str], bool], give_up_share: float = 0.3, most_attempts: int = 5, sizes: tuple[int, ...] = (3, 4)
+    seed: int,
+    held_out: Callable[[str], bool],
+    give_up_share: float = 0.3,
+    most_attempts: int = 5,
+    sizes: tuple[int, ...] = (3, 4),
 ) -> Iterator[Document]:
     """An endless corpus on random problems; one whose fingerprint `held_out` knows never appears.
 
@@ -46,7 +50,9 @@ def documents(
         tries = [_attempt(numbers, rng) for _ in range(rng.randint(1, most_attempts))]
         misses = [one for one in tries if one.value != target]
         if rng.random() >= give_up_share:
-            hit = next((one for one in (_attempt(numbers, rng) for _ in range(MOST_TRIES)) if one.value == target), None)
+            hit = next(
+                (one for one in (_attempt(numbers, rng) for _ in range(MOST_TRIES)) if one.value == target), None
+            )
             if hit is None:
                 continue
             misses = [*misses[: most_attempts - 1], hit]
