@@ -62,7 +62,7 @@ def main() -> None:
     prompt = renderer.prompt(problem, task.messages(problem))
     print("text  ", prompt.text)
     print("ids   ", *prompt.ids)
-    print("tokens", *map(repr, pieces(policy, prompt.ids)))
+    print("tokens", *pieces(policy, prompt.ids))
 
     title("3 rollout: Request")
     request = Request(Key(problem.id, 0), prompt, sampling)
@@ -72,7 +72,7 @@ def main() -> None:
     engine = EmbeddedEngine(policy)
     completion = next(iter(engine.generate([request])))
     print("ids     ", *completion.ids)
-    print("tokens  ", *map(repr, pieces(policy, completion.ids)))
+    print("tokens  ", *pieces(policy, completion.ids))
     print("logprobs", numbers(completion.logprobs))
     print("text    ", completion.text)
     print("stop", completion.stop, "oldest", completion.oldest, "newest", completion.newest)
@@ -108,22 +108,18 @@ def main() -> None:
     title("8 learner: Batch")
     learner = Learner(policy, Optimization(lr=1e-4, total_updates=1), SamplingDistribution(), seed=SEED)
     micro = batches(samples, weights, learner.version, budget=8192)
+    for number, batch in enumerate(micro):
+        print("micro-batch", number, "inputs_BT", list(batch.inputs_BT.shape), "predictions N", len(batch.targets_N))
+        print("   ", " ".join(pieces(policy, batch.inputs_BT.flatten().tolist())))
     batch = micro[0]
-    print("micro-batches", len(micro))
-    for name in ("inputs_BT", "targets_N", "sampler_N", "advantage_N", "weight_N", "row_N", "on_policy_N"):
-        print(f"{name:12} {list(getattr(batch, name).shape)}")
-    first = [int(n) for n in (batch.row_N == 0).nonzero()[:3]]
-    print("row 0 input ", *map(repr, pieces(policy, batch.inputs_BT[0].tolist())))
-    print(
-        "first places",
-        [int(batch.place_N[n]) for n in first],
-        "targets",
-        pieces(policy, batch.targets_N[first].tolist()),
-    )
+    for name in ("place_N", "row_N", "sampler_N", "advantage_N", "weight_N", "on_policy_N"):
+        print(f"{name:11}", *[shown(value) for value in getattr(batch, name)[:4].tolist()], "...")
+    print("targets_N  ", *pieces(policy, batch.targets_N[:4].tolist()), "...")
 
     title("9 algos: the loss")
     # On policy every ratio is one, so the surrogate -min(ratio A, clip(ratio) A) of a token is -A.
-    print(f"loss {float(-(batch.weight_N * batch.advantage_N).sum()):.3f}")
+    parts = [float(-(batch.weight_N * batch.advantage_N).sum()) for batch in micro]
+    print("of each micro-batch", numbers(parts), "together", numbers([sum(parts)]))
 
     title("10 learner: the new version")
     before = [sum(row) for row in learner.log_probs([sample.tokens for sample in ours])]
@@ -174,11 +170,16 @@ def canary(prompt: Prompt) -> Tokens:
 
 
 def pieces(policy: Policy, ids: Iterable[int]) -> list[str]:
-    return [policy.tokenizer.decode([i]) for i in ids]
+    """The text of every token, a space at its front shown as "_"."""
+    return [policy.tokenizer.decode([i]).replace(" ", "_") for i in ids]
 
 
 def numbers(given: Iterable[float]) -> str:
     return " ".join(f"{value:.3f}" for value in given)
+
+
+def shown(value: float | int | bool) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def title(text: str) -> None:

@@ -58,15 +58,15 @@ def test_the_traces_are_long_enough_for_the_window_to_tell(family: str) -> None:
     assert any(narrow[key].ids != plain[key].ids for key in narrow)
 
 
-def test_in_bfloat16_the_gap_to_the_learner_stays_small() -> None:
-    subject = policy("qwen3", torch.bfloat16, initializer_range=0.1)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_bfloat16_the_gap_to_the_learner_stays_small(family: str) -> None:
+    """On average, in nats; the traces are far from certain, so that there is something to be off by."""
+    subject = policy(family, torch.bfloat16, initializer_range=0.1, tie_word_embeddings=False)
     listed = requests(prompts(LENGTHS), 8, Sampling(max_new=24, seed=3))
     rows = joined(listed, by_key(EmbeddedEngine(subject, rows=16).generate(listed)))
     scored = Learner(subject, Optimization(1e-3, 1)).log_probs(rows)
-    gaps = [
-        abs(row.logprobs[t] - own[t])
-        for row, own in zip(rows, scored, strict=True)
-        for t in range(len(row.ids))
-        if row.sampled[t]
+    pairs = [
+        (row.logprobs[t], own[t]) for row, own in zip(rows, scored, strict=True) for t in range(len(own)) if own[t]
     ]
-    assert 0.0 < sum(gaps) / len(gaps) < 0.02
+    assert sum(sampler for sampler, _ in pairs) / len(pairs) < -0.5
+    assert 0.0 < sum(abs(sampler - learner) for sampler, learner in pairs) / len(pairs) < 0.02

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from burnish.algos.recipes import Recipe, recipe
 from burnish.errors import EngineError, TrainingError
+from burnish.learner.batch import batches
 from burnish.learner.learner import Learner, Optimization
 from burnish.metrics import values
 from burnish.policy.sampling import SamplingDistribution
 from burnish.records import Group, Key, Notes, Outcome, Sample, Tokens, from_json
-from tiny import group, policy
+from tiny import FAMILIES, eager, group, policy
 
 WHOLE = 1 << 20
 
@@ -31,18 +32,18 @@ def learner(budget: int = WHOLE, needs: frozenset[str] = frozenset(), **changes:
     return Learner(policy(), Optimization(**options), needs=needs)
 
 
-def groups(seed: int, sizes: Sequence[int] = (4, 4, 3), longest: int = 12) -> list[Group]:
+def groups(seed: int, sizes: Sequence[int] = (4, 4, 3), most_prompt: int = 8, most: int = 12) -> list[Group]:
     """Groups with a signal each, of prompts and completions of random ids and lengths."""
     rng = random.Random(seed)
 
-    def ids(most: int) -> list[int]:
-        return [rng.randrange(9, 270) for _ in range(rng.randint(1, most))]
+    def ids(longest: int, shortest: int = 1) -> list[int]:
+        return [rng.randrange(9, 270) for _ in range(rng.randint(shortest, longest))]
 
     made = []
     for number, size in enumerate(sizes):
-        prompt = ids(8)
+        prompt = ids(most_prompt, max(1, most_prompt // 2))
         outcomes: list[Outcome] = ["right", "wrong", *(rng.choice(["right", "wrong"]) for _ in range(size - 2))]  # type: ignore[list-item]
-        made.append(group(f"p{number}", [(prompt, ids(longest), outcome) for outcome in outcomes]))
+        made.append(group(f"p{number}", [(prompt, ids(most), outcome) for outcome in outcomes]))
     return made
 
 
@@ -65,11 +66,11 @@ def gradient(one: Learner, samples: Sequence[Sample], chosen: Recipe) -> dict[st
     return found
 
 
-def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    """To float32's rounding: within 1e-5 of the largest entry of each gradient."""
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], within: float = 1e-5) -> None:
+    """To float32's rounding: `within` that share of the largest entry of each gradient."""
     assert one.keys() == other.keys()
     for name, expected in one.items():
-        assert (other[name] - expected).abs().max() <= 1e-5 * expected.abs().max() + 1e-9, name
+        assert (other[name] - expected).abs().max() <= within * expected.abs().max() + 1e-9, name
 
 
 # ---- one gradient, however the step is cut
@@ -90,13 +91,13 @@ def shared() -> Learner:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(budget=st.integers(1, 120), seed=st.integers(0, 1000), lag=st.booleans())
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(budget=st.integers(1, 150), seed=st.integers(0, 1000), long=st.booleans(), lag=st.booleans())
 def test_the_gradient_is_the_same_for_any_micro_batch_budget(
-    shared: Learner, name: str, budget: int, seed: int, lag: bool
+    shared: Learner, name: str, budget: int, seed: int, long: bool, lag: bool
 ) -> None:
     chosen = RECIPES[name]
-    made = groups(seed)
+    made = groups(seed, most_prompt=30, most=6) if long else groups(seed)
     if lag:  # off policy, with the ratio to what the sampler reported
         made = [replace(g, rollouts=tuple(replace(r, oldest=9, newest=9) for r in g.rollouts)) for g in made]
     notes = shared.score(made, chosen.needs(1)) if chosen.needs(1) else {}
@@ -110,12 +111,19 @@ def test_the_gradient_is_the_same_for_any_micro_batch_budget(
     assert_same(whole, parts)
 
 
-def test_the_gradient_is_that_of_the_formula() -> None:
-    """On policy: minus the sum over tokens of weight * advantage * grad log-probability, through one plain forward pass."""
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("most_prompt", [3, 30])
+def test_the_gradient_is_that_of_the_formula(family: str, most_prompt: int) -> None:
+    """On policy: minus the sum over tokens of weight * advantage * grad log-probability, each row through the family's own
+    attention. Long prompts stand once in a micro-batch, for all their rows."""
     chosen = recipe("dapo")
-    samples = credited(chosen, groups(1))
-    found = gradient(learner(micro_batch_tokens=40), samples, chosen)
-    module = policy().module
+    samples = credited(chosen, groups(1, most_prompt=most_prompt, most=8))
+    one = Learner(policy(family), Optimization(1e-3, 1, clip_norm=1e9, micro_batch_tokens=160))
+    assert {batch.shared is not None for batch in batches(samples, chosen.weigh(samples), 0, 160)} == {
+        most_prompt == 30
+    }
+    found = gradient(one, samples, chosen)
+    module = eager(one.policy)
     total = sum(sample.tokens.sampled_count for sample in samples)
     for sample in samples:
         ids = torch.tensor(sample.tokens.ids)
@@ -123,7 +131,7 @@ def test_the_gradient_is_that_of_the_formula() -> None:
         for t in range(1, len(ids)):
             if sample.tokens.sampled[t]:
                 (-logp[t - 1, ids[t]] * sample.advantages[t] / total).backward(retain_graph=True)
-    assert_same({name: weight.grad for name, weight in module.named_parameters()}, found)
+    assert_same({name: weight.grad for name, weight in module.named_parameters()}, found, within=1e-4)
 
 
 def test_what_stands_at_tokens_nobody_sampled_changes_nothing() -> None:
@@ -368,8 +376,9 @@ def test_a_truncated_distribution_is_refused_at_once() -> None:
 # ---- scoring
 
 
-def test_log_probabilities_do_not_depend_on_the_micro_batches() -> None:
-    rows = [rollout.tokens for one in groups(11) for rollout in one.rollouts]
+@pytest.mark.parametrize("most_prompt", [3, 30])
+def test_log_probabilities_do_not_depend_on_the_micro_batches(most_prompt: int) -> None:
+    rows = [rollout.tokens for one in groups(11, most_prompt=most_prompt) for rollout in one.rollouts]
     whole, parts = learner().log_probs(rows), learner(budget=20).log_probs(rows)
     for row, one, other in zip(rows, whole, parts, strict=True):
         assert one == pytest.approx(other, abs=1e-5)

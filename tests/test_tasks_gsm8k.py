@@ -25,8 +25,7 @@ SEVENTY_TWO = {"question": "48+24?", "answer": "48+24 = <<48+24=72>>72 clips.\n#
 def test_the_question_is_followed_by_the_answer_format(tmp_path: Path) -> None:
     reading = task(tmp_path, SEVENTY_TWO)
     told = (
-        "Reason step by step between <think> and </think>, "
-        "then give the final number between <answer> and </answer>."
+        "Reason step by step between <think> and </think>, then give the final number between <answer> and </answer>."
     )
     assert reading.messages(reading.train(1).take(1)[0]) == (Message("user", f"48+24?\n{told}"),)
 

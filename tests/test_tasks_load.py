@@ -15,7 +15,7 @@ from burnish.tasks.countdown import Countdown
 
 FILES = {"train": "a.jsonl", "held_out": "b.jsonl"}
 
-OWN = '''
+OWN = """
 from burnish.records import Message
 
 class Mine:
@@ -35,7 +35,7 @@ def make(**options):
     return Mine(anything=options)
 
 limit = 3
-'''
+"""
 
 
 @pytest.fixture

@@ -181,5 +181,3 @@ def test_an_endless_source_which_repeats_an_id_is_refused() -> None:
 def test_a_negative_take_is_an_error(source: Source) -> None:
     with pytest.raises(ValueError, match="cannot take -1"):
         source.take(-1)
-
-

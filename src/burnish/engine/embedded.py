@@ -52,7 +52,7 @@ class EmbeddedEngine:
 
     def prove(self, ids: Sequence[int]) -> tuple[int, list[float]]:
         """The version served and the log-probabilities (nats) of a canary prompt's tokens after the first."""
-        with torch.inference_mode(), self.policy.precision():
+        with torch.inference_mode(), self.policy.precision(), self.policy.evaluating():
             tensor_T = torch.tensor(ids, device=self.policy.device)
             hidden_TE = self.policy.hidden(tensor_T[None])[0, :-1]
             logp_T, _ = self.policy.log_probs_of(hidden_TE, tensor_T[1:], SamplingDistribution())
@@ -81,14 +81,10 @@ class EmbeddedEngine:
                     f"The prompt of problem {request.key.problem_id} has {len(request.prompt.ids)} tokens; with max_new = "
                     f"{sampling.max_new} it does not fit the model's context of {self.policy.context}."
                 )
-        was_training = self.policy.module.training
-        self.policy.module.eval()
-        try:
+        with self.policy.evaluating():
             batch = _Batch(self, listed, sampling, on_token)
             while batch.scheduler.busy:
                 yield from batch.step()
-        finally:
-            self.policy.module.train(was_training)
 
 
 class _Batch:

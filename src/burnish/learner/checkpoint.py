@@ -75,9 +75,9 @@ def latest(folder: Path) -> Checkpoint | None:
     for place in sorted(folder.glob("step_*"), reverse=True):
         try:
             manifest = json.loads((place / "manifest.json").read_text())
-            files = {name: (place / name).read_bytes() for name in manifest}
+            files = {name: (place / name).read_bytes() for name in ("learner.pt", "run.json")}
             torn = [name for name, data in files.items() if hashlib.sha256(data).hexdigest() != manifest[name]]
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             notices.append(f"The checkpoint {place.name} cannot be read ({error}); the one before it is used.")
             continue
         if torn:

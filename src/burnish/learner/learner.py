@@ -113,13 +113,15 @@ class Learner:
         """Log-probabilities [L] (nats) of every row's sampled tokens; 0.0 at the others."""
         policy = policy or self.policy
         results = [[0.0] * len(tokens.ids) for tokens in rows]
-        for numbers, batch in token_batches(rows, self.optimization.micro_batch_tokens):
-            logp_N, _ = self._forward(policy, batch.to(policy.device))
-            flat = iter(logp_N.tolist())
-            for number in numbers:
-                for t in range(1, len(rows[number].ids)):
-                    if rows[number].sampled[t]:
-                        results[number][t] = next(flat)
+        written = [number for number, tokens in enumerate(rows) if any(tokens.sampled[1:])]
+        with policy.evaluating():
+            for numbers, batch in token_batches([rows[i] for i in written], self.optimization.micro_batch_tokens):
+                logp_N, _ = self._forward(policy, batch.to(policy.device))
+                flat = iter(logp_N.tolist())
+                for number in (written[i] for i in numbers):
+                    for t in range(1, len(rows[number].ids)):
+                        if rows[number].sampled[t]:
+                            results[number][t] = next(flat)
         return [tuple(result) for result in results]
 
     def update(self, samples: Sequence[Sample], objective: Objective, weigh: Weigh) -> Metrics:
@@ -190,9 +192,12 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         where = ""
         if self.evidence is not None:
-            self.evidence.parent.mkdir(parents=True, exist_ok=True)
-            self.evidence.write_text("".join(to_json(sample) + "\n" for sample in samples))
-            where = f" Its samples are in {self.evidence}."
+            try:
+                self.evidence.parent.mkdir(parents=True, exist_ok=True)
+                self.evidence.write_text("".join(to_json(sample) + "\n" for sample in samples))
+                where = f" Its samples are in {self.evidence}."
+            except OSError as error:  # this must not hide why training stopped
+                where = f" Its samples could not be written to {self.evidence} ({error.strerror})."
         return TrainingError(
             f"The {what} of update {self.version} is not finite; the weights are as they were before it.{where} "
             "A lower learning rate, a longer warm-up or float32 compute usually helps."

@@ -38,6 +38,7 @@ class _Layer:
     qkv_bias: Tensor | None
     norm_q_and_k: Tensor | None
     out: Tensor
+    out_bias: Tensor | None
     norm_post_E: Tensor
     gate_up: Tensor
     down: Tensor
@@ -97,7 +98,7 @@ class FusedDecoder:
         turned = torch.addcmul(turned * cosine, swapped, sine)
         slots.write(number, turned[:, H:], qkv[:, (H + K) * D :].view(-1, K, D))
         attended = slots.attend(number, turned[:, :H], layer.scaling, layer.window, None)
-        return F.linear(attended.reshape(-1, H * D), layer.out)
+        return F.linear(attended.reshape(-1, H * D), layer.out, layer.out_bias)
 
 
 def _norm(hidden_BE: Tensor, weight_E: Tensor, epsilon: float) -> Tensor:
@@ -123,6 +124,7 @@ def _layer(layer: Any) -> _Layer:
         None if biases[0] is None else _cast(torch.cat([bias.detach() for bias in biases])),
         norms,
         _cast(attention.o_proj.weight.detach()),
+        None if attention.o_proj.bias is None else _cast(attention.o_proj.bias.detach()),
         layer.post_attention_layernorm.weight.detach().float(),
         _cast(torch.cat([mlp.gate_proj.weight.detach(), mlp.up_proj.weight.detach()])),
         _cast(mlp.down_proj.weight.detach()),

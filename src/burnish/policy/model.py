@@ -70,6 +70,16 @@ class Policy:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.compute)
 
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode inside (no dropout), the mode it was in afterwards."""
+        was_training = self.module.training
+        self.module.eval()
+        try:
+            yield
+        finally:
+            self.module.train(was_training)
+
     def hidden(self, ids_BT: Tensor, **kwargs: Any) -> Tensor:
         """The last hidden states [B, T, E]; rows are padded on the right. `kwargs` reach the attention function."""
         decoder = self.module.get_decoder()
