@@ -22,11 +22,13 @@ lint: .venv/installed-dev
 	$(BIN)/mypy
 
 .venv/installed: pyproject.toml | $(BIN)/pip
+	@echo "Installing Burnish into .venv; the first time, this downloads PyTorch."
 	$(EDITABLE) .
 	@touch $@
 
 # The stamps are touched in this order: what the tests need holds what the demo needs.
 .venv/installed-dev: pyproject.toml | $(BIN)/pip
+	@echo "Installing Burnish and its development tools into .venv; the first time, this downloads PyTorch."
 	$(EDITABLE) ".[dev,lora]"
 	@touch .venv/installed $@
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tiny
 from burnish.algos.recipes import recipe
 from burnish.learner import batch
 from burnish.learner.learner import Learner, Optimization
 from burnish.records import Key, Sample, Tokens
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def group(name: str, prompt: int, lengths: list[int]) -> list[Sample]:
@@ -24,7 +25,9 @@ def group(name: str, prompt: int, lengths: list[int]) -> list[Sample]:
     return made
 
 
-def gradients(family: str, samples: list[Sample], share: bool, budget: int, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+def gradients(
+    family: str, samples: list[Sample], share: bool, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> list[torch.Tensor]:
     """The gradient of one update, before it is clipped."""
     monkeypatch.setattr(batch, "SHARED_MOST", 1e9 if share else -1.0)
     policy = tiny.policy(family)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
+
+import tiny
 from burnish.engine.embedded import EmbeddedEngine
 from burnish.policy.fused import FusedDecoder
 from burnish.records import Sampling
@@ -15,7 +16,9 @@ def test_it_serves_the_common_family_in_bfloat16(family: str) -> None:
     assert FusedDecoder.serves(tiny.policy(family, torch.bfloat16))
 
 
-@pytest.mark.parametrize(("family", "compute"), [("qwen3", torch.float32), ("gemma2", torch.bfloat16), ("olmo2", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("family", "compute"), [("qwen3", torch.float32), ("gemma2", torch.bfloat16), ("olmo2", torch.bfloat16)]
+)
 def test_it_leaves_other_families_and_precisions_to_the_module(family: str, compute: torch.dtype) -> None:
     assert not FusedDecoder.serves(tiny.policy(family, compute))
 

@@ -98,6 +98,10 @@ class Sampler:
             judged[key] = rollout
             if on_rollout is not None:
                 on_rollout(rollout)
+        if lost := [request.key for request in requests if request.key not in judged]:
+            raise ValueError(
+                f"the engine gave no completion for {len(lost)} of {len(requests)} requests, first {lost[0]}"
+            )
         return [
             Group(problem, prompt, tuple(judged[Key(problem.id, first_index + i)] for i in range(samples)))
             for problem, prompt in by_id.values()

@@ -236,7 +236,7 @@ def _checked(key: str, value: Any) -> Any:
 
 def _nearest(word: str, known: Iterable[str]) -> str:
     near = get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f"; did you mean {near[0]!r}" if near else ""
 
 
 def _chosen(keys: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def _measured(report: Mapping[str, Any]) -> str:
     if len(stages) == 1:
         stages = [(stages[0][0], "value")]
     titles = [title for _, title in stages]
-    figures = [{name: v for name, v in stage.items() if name not in ("means", "cost")} for stage, _ in stages]
+    figures = [{name: v for name, v in stage.items() if isinstance(v, Mapping) and "low" in v} for stage, _ in stages]
     blocks = [_table("figure (95 % interval)", titles, figures, _interval)]
     for name in ("means", "cost"):
         blocks.append(_table(name, titles, [stage.get(name) or {} for stage, _ in stages], _number))

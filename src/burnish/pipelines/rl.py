@@ -109,7 +109,8 @@ def _recipe(config: RunConfig) -> recipes.Recipe:
     """The named recipe with its overrides; Dr. GRPO's constant is the longest completion where none is given, as in its paper."""
     options = dict(config.recipe.options)
     named = recipes.RECIPES.get(config.recipe.name)
-    if named is not None and named.reduction == "constant" and named.constant is None:
+    reduction = options.get("reduction", named.reduction if named is not None else None)
+    if named is not None and reduction == "constant" and named.constant is None:
         options.setdefault("constant", float(config.sampling.max_new))
     recipe = recipes.recipe(config.recipe.name, **options)
     kl = recipe.objective.kl

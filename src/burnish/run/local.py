@@ -6,6 +6,7 @@ journal ends) is in a checkpoint, and nothing else decides it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -90,11 +91,11 @@ class LocalStream:
             own = self._learner.log_probs([self._canary])[0][1:]
         if served != version:
             raise EngineError(f"The engine serves version {served} after version {version} was published to it.")
-        gap = max((abs(a - b) for a, b in zip(logp, own, strict=True)), default=0.0)
-        if not gap <= CANARY_TOLERANCE:
+        gaps = [abs(a - b) for a, b in zip(logp, own, strict=True)]
+        if not all(gap <= CANARY_TOLERANCE for gap in gaps):  # a NaN is not within it either
             raise EngineError(
                 f"The weights of version {version} did not arrive whole: the engine's log-probabilities of the canary prompt are "
-                f"{gap:.3g} nats off."
+                f"{max(gaps, key=lambda gap: math.inf if math.isnan(gap) else gap):.3g} nats off."
             )
 
 
@@ -235,6 +236,7 @@ class LocalRun:
         sampled, trained = int(seen["tokens/sampled"].value), sum(len(sample.tokens.ids) for sample in samples)
         self.ledger.sampled(sampled)
         self.ledger.trained(trained)
+        self.ledger.forwarded(sum(len(group.prompt.ids) for group in groups))
         with self._clock.timing("journal"):
             self._journal.step(step, groups, dropped, samples, merged, dict(self._clock.seconds), self._learner.version)
         seconds = self._clock.seconds
