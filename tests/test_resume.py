@@ -308,3 +308,20 @@ def test_a_killed_run_goes_on_as_if_it_had_never_stopped(base: Path, tmp_path: P
     assert code == 0, said
     assert json.loads(out)["change"] == content(tmp_path / "whole")["change"]
     assert_the_same(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_a_run_killed_before_its_config_was_written_starts_again(base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    (out / "rollouts").mkdir(parents=True)
+    (out / "versions.json").write_text("{}")
+    report = rl.train(config(base, out), resume=True, quiet=True)
+    assert report["final"]["problems"] == 8
+
+
+def test_a_folder_of_something_else_is_left_alone(base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "thesis"
+    out.mkdir()
+    (out / "chapter.tex").write_text("x")
+    with pytest.raises(ResumeError, match="already holds something"):
+        rl.train(config(base, out), resume=True, quiet=True)
+    assert (out / "chapter.tex").read_text() == "x"

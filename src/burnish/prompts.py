@@ -37,12 +37,12 @@ class Renderer:
             messages = (Message("system", self._system), *messages)
         turns = [{"role": message.role, "content": message.content} for message in messages]
         text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **self._options)
-        ids = self._tokenizer(text, add_special_tokens=False).input_ids
+        ids = self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids
         return Prompt(problem.id, messages, text, tuple(ids))
 
     def response_ids(self, text: str) -> tuple[int, ...]:
         """Ids of a response written by a program, closed by the end token: for supervised training only."""
-        return (*self._tokenizer(text, add_special_tokens=False).input_ids, self._tokenizer.eos_token_id)
+        return (*self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids, self._tokenizer.eos_token_id)
 
 
 def check_room(prompts: Iterable[Prompt], max_new: int, context: int) -> None:

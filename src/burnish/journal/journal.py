@@ -65,6 +65,15 @@ class Journal:
         write_atomic(place / "config.toml", config_text)  # last: a directory with a config is a whole one
         return cls(place, None)
 
+    @staticmethod
+    def barely_begun(run_dir: str | os.PathLike[str]) -> bool:
+        """Whether `create` was killed half-way there: its own first files and no config, nothing of anyone else's."""
+        place = Path(run_dir)
+        if not place.is_dir() or (place / "config.toml").exists():
+            return False
+        own = {"rollouts", "versions.json", "metrics.jsonl", "events.jsonl"}
+        return all(each.name in own or each.name.startswith(".") for each in place.iterdir())
+
     @classmethod
     def open(cls, run_dir: str | os.PathLike[str]) -> Journal:
         """A run that exists; changes nothing in it. Raises ResumeError where the directory holds no run."""

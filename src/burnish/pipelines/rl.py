@@ -137,6 +137,8 @@ def train(
     """The whole run; returns the report that is also in `out`/report.json. `phases` are what went before, for the report."""
     out = Path(config.out)
     going_on = resume and (out / "config.toml").is_file()
+    if resume and not going_on and Journal.barely_begun(out):
+        shutil.rmtree(out)  # killed before its config was written: there is nothing to go on with
     if going_on:
         _same(load(RunConfig, out / "config.toml"), config, out)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -1,0 +1,82 @@
+"""The fused decode step, in every dress its families come in: as close to the learner as the module it replaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from burnish.engine.embedded import EmbeddedEngine
+from burnish.learner.learner import Learner, Optimization
+from burnish.policy.fused import FusedDecoder
+from burnish.policy.model import Policy
+from burnish.records import Sampling, Tokens
+from tiny import by_key, joined, policy, prompts, requests
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", {}),
+    "llama with biases": ("llama", {"attention_bias": True}),
+    "llama, one key head": ("llama", {"num_key_value_heads": 1}),
+    "llama, stretched": ("llama", {"rope_scaling": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}}),
+    "mistral, windowed": ("mistral", {}),
+    "qwen2, half windowed": ("qwen2", {}),
+    "qwen3": ("qwen3", {}),
+    "qwen3, tied": ("qwen3", {"tie_word_embeddings": True, "initializer_range": 0.05}),
+    "qwen3 with biases": ("qwen3", {"attention_bias": True}),
+    "qwen3, half windowed": ("qwen3", {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1}),
+}
+
+
+def subject(name: str) -> Policy:
+    """With biases and norms that matter: transformers starts them at 0 and 1."""
+    family, changes = VARIANTS[name]
+    one = policy(family, torch.bfloat16, **{"initializer_range": 0.1, "tie_word_embeddings": False, **changes})
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in one.module.parameters():
+            if weight.ndim == 1:
+                weight.add_(torch.randn_like(weight) * 0.3)
+    return one
+
+
+def drawn(engine: EmbeddedEngine) -> list[Tokens]:
+    listed = requests(prompts((3, 17, 1, 9)), 4, Sampling(max_new=20, seed=3))
+    return joined(listed, by_key(engine.generate(listed)))
+
+
+def mean_gap(one: Policy, rows: list[Tokens]) -> float:
+    """Between what the sampler reported and what the learner says, over sampled tokens, in nats."""
+    scored = Learner(one, Optimization(1e-3, 1)).log_probs(rows)
+    pairs = [
+        (row.logprobs[t], own[t]) for row, own in zip(rows, scored, strict=True) for t in range(len(own)) if own[t]
+    ]
+    assert sum(learner for _, learner in pairs) / len(pairs) < -0.5, "the traces should be far from certain"
+    return sum(abs(sampler - learner) for sampler, learner in pairs) / len(pairs)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_it_is_no_further_from_the_learner_than_the_module(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = subject(name)
+    assert FusedDecoder.serves(one)
+    fused = mean_gap(one, drawn(EmbeddedEngine(one, rows=6)))
+    monkeypatch.setattr(FusedDecoder, "serves", staticmethod(lambda policy: False))
+    plain = mean_gap(one, drawn(EmbeddedEngine(one, rows=6)))
+    assert plain < 0.02
+    assert fused < 1.5 * plain + 1e-3
+
+
+@pytest.mark.parametrize("changes", [{"hidden_act": "gelu"}, {"mlp_bias": True}])
+def test_a_network_it_does_not_know_is_left_to_the_module(changes: dict[str, Any]) -> None:
+    assert not FusedDecoder.serves(policy("llama", torch.bfloat16, **changes))
+
+
+def test_a_new_version_is_decoded_with_its_own_weights() -> None:
+    one = subject("qwen3")
+    engine = EmbeddedEngine(one)
+    drawn(engine)
+    with torch.no_grad():
+        for weight in one.module.parameters():
+            weight.add_(torch.randn_like(weight) * 0.05)
+    engine.load(one.module, 1)
+    assert mean_gap(one, drawn(engine)) < 0.02
