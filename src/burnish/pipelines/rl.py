@@ -5,6 +5,7 @@ Measure, train, measure again on the same held-out problems, compare them pair b
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
