@@ -275,3 +275,12 @@ def test_digits_stand_alone_and_tags_are_single_tokens() -> None:
 
 def test_the_vocabulary_is_at_most_as_large_as_asked() -> None:
     assert len(tokenizer()) <= 272
+
+
+def test_a_missing_folder_beside_others_is_not_taken_for_a_hub_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="runs/missing does not exist"):
+        load("runs/missing")

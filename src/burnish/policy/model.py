@@ -139,7 +139,8 @@ def load(name: str, compute: str = "auto", weights: str = "float32", device: str
     """
     folder = Path(name).expanduser()
     local = folder.is_dir()
-    if not local and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+    beside = folder.parent != Path() and folder.parent.is_dir()  # runs/missing, where runs is here: no hub name
+    if not local and (beside or name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise ModelError(
             f"The model folder {name} does not exist; check model.path, or give a hub name such as Qwen/Qwen3-0.6B."
         )
