@@ -275,7 +275,9 @@ def test_an_engine_with_other_weights_is_found_out(tmp_path: Path, engine: type[
 def test_a_canary_within_rounding_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Torn, "off", 0.049)
     answer = script("mixed")
-    train(local(tmp_path, answer, 1, engine=Torn(answer, encode)), GRPO)
+    run = local(tmp_path, answer, 1, engine=Torn(answer, encode))
+    train(run, GRPO)
+    assert run.learner.version == 1
 
 
 # ---- going on
