@@ -51,9 +51,8 @@ def places(folder: str) -> None:
         for part in batch.cut([len(s.tokens.ids) - 1 for s in samples], BUDGET)
     ]
     count = sum(each.inputs_BT.numel() for each in made)
-    print(
-        f"update: {count:,} places in {len(made)} micro-batches (whole rows: {sum(whole):,}); {6 * policy.parameters * count / 1e12:.2f} TFLOP"
-    )
+    print(f"update: {count:,} places in {len(made)} micro-batches (whole rows: {sum(whole):,})")
+    print(f"        {6 * policy.parameters * count / 1e12:.2f} TFLOP, 6 for each weight and place")
     print(f"sampling: {sum(s.tokens.sampled_count for s in samples):,} tokens, {steps} decode steps for the longest")
 
 
