@@ -1,10 +1,11 @@
-"""Attention over short rows on this processor: explicit products against torch's scaled_dot_product_attention.
+"""Attention over rows on this processor: explicit products, the compiled kernels, and torch's scaled_dot_product_attention.
 
     python benchmarks/attention.py [--json attention.json]
 
-Both compute the causal attention of burnish.policy.attention on the demo's heads (4 query heads, 2 key heads, 64 wide), forward
-alone and forward with backward, on rows of 40 to 2048 tokens, about --tokens of them together as in a micro-batch. The two take
-turns, and the medians are printed with their ratio: above 1, explicit products are the faster. EXPLICIT_MAX_TOKENS rests on this.
+All compute the causal attention of burnish.policy.attention on the demo's heads (4 query heads, 2 key heads, 64 wide), forward
+alone and forward with backward, on rows of 40 to 2048 tokens, about --tokens of them together as in a micro-batch. They take
+turns, and the medians are printed with the library's over ours: above 1, ours is the faster. The kernels are for bfloat16 alone.
+EXPLICIT_MAX_TOKENS rests on the first two columns.
 
 Not for: accuracy (a test compares the two), or GPUs.
 """
@@ -24,7 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from burnish.policy.attention import EXPLICIT_MAX_TOKENS, _explicit
+from burnish.policy import kernels
+from burnish.policy.attention import EXPLICIT_MAX_TOKENS, EXPLICIT_MAX_TOKENS_FLOAT32, _explicit
 from burnish.policy.model import tune_allocator
 from step import machine
 
@@ -43,6 +45,28 @@ def library(query_BHTD: Tensor, key_BKTD: Tensor, value_BKTD: Tensor) -> Tensor:
     )
 
 
+def compiled(rows: int, tokens: int, backward: bool) -> Callable[[], None] | None:
+    """The kernels on as many rows, laid end to end; None where there are none."""
+    call = kernels.library()
+    if call is None:
+        return None
+    H, K, D, N = QUERY_HEADS, KEY_HEADS, WIDTH, rows * tokens
+    generator = torch.Generator().manual_seed(tokens)
+    turned, qkv, upstream = (
+        torch.randn(N, heads * D, generator=generator).to(torch.bfloat16) for heads in (H + K, H + 2 * K, H)
+    )
+    spans = torch.tensor([[0, 0, row * tokens, tokens] for row in range(rows)], dtype=torch.int32)
+    where = (rows, torch.arange(rows + 1, dtype=torch.int32), spans, H, K, D)
+    out, lse, grad = torch.empty(N, H * D, dtype=torch.bfloat16), torch.empty(N, H), torch.empty_like(qkv)
+
+    def once() -> None:
+        call.attend(*where, turned, qkv, SCALE, 0, out, lse)
+        if backward:
+            call.attend_backward(*where, turned, qkv, SCALE, 0, lse, upstream, grad)
+
+    return once
+
+
 def medians(sides: Sequence[Callable[[], None]], seconds: float) -> list[float]:
     """Median seconds of a call of each side; they take turns for about `seconds`, at least five times each."""
     for side in sides:
@@ -58,7 +82,7 @@ def medians(sides: Sequence[Callable[[], None]], seconds: float) -> list[float]:
 
 
 def measure(rows: int, tokens: int, dtype: torch.dtype, backward: bool, seconds: float) -> list[float]:
-    """Seconds of (explicit, library) on `rows` rows of `tokens` tokens."""
+    """Seconds of explicit, library and, in bfloat16, kernels on `rows` rows of `tokens` tokens."""
     generator = torch.Generator().manual_seed(tokens)
     shapes = [(rows, heads, tokens, WIDTH) for heads in (QUERY_HEADS, KEY_HEADS, KEY_HEADS)]
     inputs = [torch.randn(shape, generator=generator).to(dtype).requires_grad_(backward) for shape in shapes]
@@ -73,7 +97,8 @@ def measure(rows: int, tokens: int, dtype: torch.dtype, backward: bool, seconds:
 
         return once
 
-    return medians([side(explicit), side(library)], seconds)
+    third = compiled(rows, tokens, backward) if dtype is torch.bfloat16 else None
+    return medians([side(explicit), side(library), *([third] if third is not None else [])], seconds)
 
 
 def main() -> None:
@@ -88,17 +113,20 @@ def main() -> None:
     tune_allocator()
     print(f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads, torch {facts['torch']}, ", end="")
     print(f"bfloat16 by {', '.join(facts['bfloat16']) or 'no unit'}; load average {facts['load_average_at_start']:.1f}")
-    print(f"milliseconds; explicit products are in use up to {EXPLICIT_MAX_TOKENS} tokens\n")
+    print(
+        f"milliseconds; explicit products are in use up to {EXPLICIT_MAX_TOKENS} tokens, {EXPLICIT_MAX_TOKENS_FLOAT32} in float32\n"
+    )
     results: list[dict[str, Any]] = []
     for dtype in (torch.bfloat16, torch.float32):
-        print(f"{str(dtype).removeprefix('torch.'):18}{'forward':^36}{'forward and backward':^36}")
-        print(f"{'tokens':>8}{'rows':>8}  " + f"{'explicit':>12}{'library':>12}{'ratio':>10}  " * 2)
+        print(f"{str(dtype).removeprefix('torch.'):18}{'forward':^50}{'forward and backward':^50}")
+        print(f"{'tokens':>8}{'rows':>8}  " + f"{'library':>10}{'explicit':>10}{'':>8}{'kernels':>10}{'':>8}    " * 2)
         for tokens in LENGTHS:
             rows = max(1, args.tokens // tokens)
             line = f"{tokens:8}{rows:8}  "
             for backward in (False, True):
-                ours, theirs = measure(rows, tokens, dtype, backward, args.seconds)
-                line += f"{1000 * ours:12.3f}{1000 * theirs:12.3f}{theirs / ours:10.2f}  "
+                ours, theirs, *third = measure(rows, tokens, dtype, backward, args.seconds)
+                line += f"{1000 * theirs:10.3f}{1000 * ours:10.3f}{theirs / ours:7.2f}x"
+                line += f"{1000 * third[0]:10.3f}{theirs / third[0]:7.2f}x    " if third else " " * 22
                 results.append(
                     {
                         "dtype": str(dtype).removeprefix("torch."),
@@ -107,6 +135,7 @@ def main() -> None:
                         "backward": backward,
                         "explicit_seconds": ours,
                         "library_seconds": theirs,
+                        "kernel_seconds": third[0] if third else None,
                     }
                 )
             print(line.rstrip(), flush=True)

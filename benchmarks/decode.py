@@ -1,4 +1,4 @@
-"""The fused decode step against the module it replaces: sampled tokens a second on the same requests, and the ratio.
+"""The compiled path against the module it replaces: sampled tokens a second on the same requests, and the ratio.
 
     python benchmarks/decode.py [--model FOLDER] [--rows 512] [--repeats 5]
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from burnish.config import ScratchConfig
 from burnish.engine.embedded import EmbeddedEngine
-from burnish.policy.fused import FusedDecoder
+from burnish.policy.fused import Fused
 from burnish.policy.model import Policy, from_scratch, load, tune_allocator
 from burnish.policy.tokenizer import train_tokenizer
 from burnish.prompts import Renderer
@@ -61,11 +61,11 @@ def main() -> None:
     tune_allocator()
     policy = load(str(given.model), "bfloat16") if given.model else made()
     asked = requests(policy, given.problems, given.samples, given.max_new)
-    serves = FusedDecoder.serves
+    serves = Fused.serves
     sides: dict[str, list[float]] = {"fused": [], "module": []}
     for _ in range(given.repeats + 1):  # the first is a warm-up
         for name, rates in sides.items():
-            FusedDecoder.serves = staticmethod(serves if name == "fused" else lambda policy: False)  # type: ignore[method-assign]
+            Fused.serves = staticmethod(serves if name == "fused" else lambda policy: False)  # type: ignore[method-assign]
             rates.append(speed(policy, asked, given.rows))
     medians = {name: statistics.median(rates[1:]) for name, rates in sides.items()}
     for name, rate in medians.items():

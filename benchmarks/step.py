@@ -16,17 +16,13 @@ import argparse
 import json
 import os
 import platform
-import select
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -44,28 +40,11 @@ from burnish.records import Completion, Problem, Sampling
 from burnish.rollout import Sampler
 from burnish.tasks import load as load_task
 from burnish.verify.pool import Pool
+from trl_peer import LEGEND, START, Peer, described, median, search, seconds_of
 
 HERE = Path(__file__).resolve().parent
 FINAL = "runs/demo/run/final"
 LEARNING_RATE = 1e-6
-DEADLINE_S = 600.0
-"""The longest TRL may take to start, or for one step."""
-
-START = {"precision": "autocast", "attention": "sdpa", "batch": 0, "generation": "dynamic", "allocator": "kept"}
-OTHERS: dict[str, Sequence[Any]] = {
-    "attention": ("eager",),
-    "precision": ("bfloat16", "float32"),
-    "batch": (2, 4, 8),  # parts of a step
-    "generation": ("static", "continuous"),
-    "allocator": ("default",),
-}
-LEGEND = """\
-precision   autocast: bfloat16 products over float32 weights (as ours); bfloat16: the weights too,
-            which loses updates smaller than their rounding; float32: everything
-generation  dynamic, static: transformers' generate with that cache; continuous: its continuous batching
-allocator   kept: glibc keeps freed memory (as ours); default: it gives it back"""
-
-
 # --- ours ---
 
 
@@ -143,117 +122,7 @@ class Ours:
         return row
 
 
-# --- TRL's ---
-
-
-class PeerFailed(Exception):
-    """TRL's side ended, or said nothing for DEADLINE_S."""
-
-
-@dataclass
-class Peer:
-    """TRL's process: `step` lets it take one step. Use it in a `with`."""
-
-    python: str
-    folder: Path
-    settings: dict[str, Any]
-    _process: Any = field(init=False, default=None)
-
-    def __enter__(self) -> Peer:
-        written = {
-            **self.settings,
-            "model": str(self.folder / "model"),
-            "prompts": str(self.folder / "prompts.jsonl"),
-            "timings": str(self.folder / "timings.json"),
-            "scratch": str(self.folder / "scratch"),
-        }
-        (self.folder / "settings.json").write_text(json.dumps(written, indent=1))
-        offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
-        with (self.folder / "trl.log").open("w") as log:
-            self._process = subprocess.Popen(
-                [self.python, str(HERE / "trl_side.py"), str(self.folder / "settings.json")],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, **offline},
-            )
-        try:
-            self._hear("ready")
-        except PeerFailed:
-            self._end()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
-
-    def _end(self) -> None:
-        self._process.stdin.close()
-        self._process.kill()
-        self._process.wait()
-        self._process.stdout.close()
-
-    def step(self) -> dict[str, Any]:
-        self._process.stdin.write(b"go\n")
-        self._process.stdin.flush()
-        self._hear("done")
-        row: dict[str, Any] = self.timings["steps"][-1]
-        return row
-
-    @property
-    def timings(self) -> dict[str, Any]:
-        read: dict[str, Any] = json.loads((self.folder / "timings.json").read_text())
-        return read
-
-    def _hear(self, word: str) -> None:
-        ready, _, _ = select.select([self._process.stdout], [], [], DEADLINE_S)
-        heard = self._process.stdout.readline().decode().strip() if ready else "nothing in time"
-        if heard != word:
-            said = (self.folder / "trl.log").read_text().strip().splitlines()
-            raise PeerFailed(said[-1] if said else f"no word but {heard!r}")
-
-
-def search(args: argparse.Namespace, folder: Path, common: dict[str, Any]) -> list[dict[str, Any]]:
-    """Settings of TRL and their medians, fastest first: one axis after the other, from the best so far."""
-    rows = args.problems * args.samples
-    tried: list[dict[str, Any]] = []
-
-    def attempt(choice: dict[str, Any]) -> None:
-        one: dict[str, Any] = {"settings": choice}
-        try:
-            with Peer(args.trl_python, folder, {**common, **choice, "steps": args.search_steps + 1}) as peer:
-                steps = [peer.step() for _ in range(args.search_steps + 1)][1:]
-            one |= {part: median(steps, part) for part in ("sampling", "verifying", "updating", "whole")}
-        except PeerFailed as error:
-            one["failed"] = str(error)[:200]
-        tried.append(one)
-        print(f"  {_described(choice):66} {_seconds(one)}", flush=True)
-
-    def best() -> dict[str, Any]:
-        done = [one for one in tried if "failed" not in one]
-        if not done:
-            raise SystemExit(f"TRL's side does not run: {tried[0]['failed']}")
-        found: dict[str, Any] = min(done, key=lambda one: one["whole"])
-        return found
-
-    attempt({**START, "batch": rows})
-    for axis, values in OTHERS.items():
-        start = best()["settings"]
-        for value in values:
-            changed = rows // value if axis == "batch" else value
-            if axis != "batch" or rows % value == 0:
-                attempt({**start, axis: changed})
-    first = best()
-    return [first, *(one for one in tried if one is not first)]
-
-
 # --- both ---
-
-
-def median(steps: Sequence[dict[str, Any]], part: str) -> float:
-    return statistics.median(step[part] for step in steps)
 
 
 def prepare(args: argparse.Namespace, folder: Path) -> tuple[Policy, Renderer, Any, list[list[Problem]], str]:
@@ -300,16 +169,6 @@ def machine(threads: int) -> dict[str, Any]:
     }
 
 
-def _described(choice: dict[str, Any]) -> str:
-    return ", ".join(f"{axis} {choice[axis]}" for axis in START)
-
-
-def _seconds(one: dict[str, Any]) -> str:
-    if "failed" in one:
-        return f"failed: {one['failed'][:60]}"
-    return f"{one['whole']:7.3f} s (sampling {one['sampling']:.3f}, updating {one['updating']:.3f})"
-
-
 def _lengths(steps: Sequence[dict[str, Any]]) -> dict[str, float]:
     lengths = [length for step in steps for length in step["lengths"]]
     right = statistics.mean(step["right"] for step in steps)
@@ -321,7 +180,7 @@ def show(result: dict[str, Any]) -> None:
     print(f"\n{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads, torch {facts['torch']}, ", end="")
     print(f"bfloat16 by {', '.join(facts['bfloat16']) or 'no unit'}; load average {facts['load_average_at_start']:.1f}")
     print(f"{result['source']}; {result['problems']} problems x {result['samples']} samples")
-    print(f"TRL {theirs['facts']['trl']}: {_described(theirs['settings'])}\n{LEGEND}\n")
+    print(f"TRL {theirs['facts']['trl']}: {described(theirs['settings'])}\n{LEGEND}\n")
     print(f"{'seconds, medians of ' + str(len(ours['steps'])) + ' steps':36}{'ours':>9}{'TRL':>9}{'TRL/ours':>10}")
     for name, part in (
         ("sampling (verifying beside it)", "sampling"),
@@ -345,8 +204,8 @@ def show(result: dict[str, Any]) -> None:
     whole = [one for one in theirs["tried"] if "failed" not in one and one["settings"]["precision"] != "bfloat16"]
     if whole and theirs["settings"]["precision"] == "bfloat16":
         like = min(whole, key=lambda one: one["whole"])
-        print(f"\nTRL's fastest with float32 weights, as ours are, when tried: {_seconds(like).strip()}")
-        print(f"  {_described(like['settings'])}")
+        print(f"\nTRL's fastest with float32 weights, as ours are, when tried: {seconds_of(like).strip()}")
+        print(f"  {described(like['settings'])}")
     print(
         f"\nours leaves flat groups out, TRL does not: on {median(ours['steps'], 'kept_rows'):.0f} of "
         f"{result['problems'] * result['samples']} rows our update takes {median(ours['steps'], 'updating_kept'):.3f} s. "

@@ -21,7 +21,7 @@ SCRATCH = {
     "num_hidden_layers": 1,
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
-    "head_dim": 16,
+    "head_dim": 32,
     "max_position_embeddings": 128,
     "vocab_size": 320,
 }

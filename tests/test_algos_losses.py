@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from burnish import metrics
-from burnish.algos import losses
+from burnish.algos import correction, losses, surrogates
 from burnish.algos.credit import Credit
-from burnish.algos.losses import TokenFields, clipped_surrogate, k3, policy_loss, policy_ratio
+from burnish.algos.losses import clipped_surrogate, k3, policy_loss, policy_ratio
 from burnish.algos.objective import KL, Anchor, Clip, Objective
 from burnish.algos.recipes import recipe
 from burnish.algos.reduce import Reduction, weights
+from burnish.learner.batch import TokenFields
 from burnish.records import Key, Sample, Tokens
 
 LENGTHS = (2, 3, 4, 1)
@@ -281,8 +282,8 @@ def test_a_kl_without_its_anchor_says_what_is_missing(to: Anchor, name: str) -> 
 def rows_of(fields: TokenFields, rows: Sequence[int]) -> TokenFields:
     """The tokens of some rows, in that order: one micro-batch."""
     taken_N = torch.cat([torch.nonzero(fields.row_N == row).flatten() for row in rows])
-    known = {name: getattr(fields, name) for name in fields.__slots__}
-    return TokenFields(**{name: value[taken_N] for name, value in known.items() if value is not None})
+    known = dict(vars(fields))
+    return TokenFields(**{name: value[taken_N] for name, value in known.items() if isinstance(value, torch.Tensor)})
 
 
 @given(data=st.data(), reduction=st.sampled_from(["token_mean", "sequence_mean", "prompt_mean", "constant"]))
@@ -335,7 +336,8 @@ def test_the_old_log_probability_that_is_not_chosen_cannot_reach_the_gradient() 
 
 def test_no_product_in_the_losses_has_a_boolean_factor() -> None:
     """Choices are made with `where`: NaN * 0 is NaN. The booleans are the on-policy flags and the comparisons."""
-    products = [n for n in ast.walk(ast.parse(inspect.getsource(losses))) if isinstance(n, ast.BinOp | ast.AugAssign)]
+    nodes = [n for room in (losses, surrogates, correction) for n in ast.walk(ast.parse(inspect.getsource(room)))]
+    products = [n for n in nodes if isinstance(n, ast.BinOp | ast.AugAssign)]
     factors = [
         side
         for node in products
@@ -350,12 +352,12 @@ def test_no_product_in_the_losses_has_a_boolean_factor() -> None:
 
 def test_a_padded_field_is_refused() -> None:
     with pytest.raises(ValueError, match=r"advantage_N has shape \(1, 2\)"):
-        token_fields(flat(-1.0, -2.0), advantage_N=torch.ones(1, 2))
+        Objective()(token_fields(flat(-1.0, -2.0), advantage_N=torch.ones(1, 2)))
 
 
 def test_a_field_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match=r"reference_N has shape \(3,\), logp_N \(2,\)"):
-        token_fields(flat(-1.0, -2.0), reference_N=flat(-1.0, -1.0, -1.0))
+        Objective()(token_fields(flat(-1.0, -2.0), reference_N=flat(-1.0, -1.0, -1.0)))
 
 
 # ---- metrics

@@ -188,9 +188,20 @@ def test_grpo_weighs_each_sample_the_same_and_dapo_each_token() -> None:
 # ---- needs
 
 
-@pytest.mark.parametrize("found", RECIPES.values(), ids=RECIPES)
-def test_no_recipe_needs_scores_as_it_comes(found: Recipe) -> None:
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "ppo"])
+def test_no_recipe_but_ppo_needs_scores_as_it_comes(name: str) -> None:
+    found = RECIPES[name]
     assert found.needs(updates_per_step=1) == found.needs(updates_per_step=4) == frozenset()
+
+
+def test_ppo_needs_its_critic_and_its_reference() -> None:
+    assert RECIPES["ppo"].needs(1) == {"values", "reference"}
+    assert recipe("ppo", kl_to="none").needs(1) == {"values"}
+
+
+def test_a_correction_needs_the_start_of_the_step_only_with_several_updates() -> None:
+    corrected = recipe("grpo", correction="tis", correction_high=2)
+    assert (corrected.needs(1), corrected.needs(2)) == (frozenset(), {"proximal"})
 
 
 def test_a_kl_to_the_reference_needs_the_reference() -> None:
@@ -211,30 +222,78 @@ def test_a_step_without_updates_is_refused() -> None:
 # ---- what a run file may change
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("reward_right", 2),
-        ("reward_wrong", -1.0),
-        ("reward_cut_right", 0.5),
-        ("reward_cut_wrong", -0.5),
-        ("reward_format_bonus", 0.1),
-        ("clip_low", 0.1),
-        ("clip_high", 0.28),
-        ("clip_dual", 3.0),
-        ("credit", "leave_one_out"),
-        ("credit_deviation", "population"),
-        ("credit_epsilon", 1e-4),
-        ("reduction", "token_mean"),
-    ],
-)
-def test_every_setting_changes_the_recipe(key: str, value: object) -> None:
-    assert recipe("grpo", **{key: value}) != RECIPES["grpo"]
+TABLE = {"right": {"finished": 1, "cut": 0.5}, "wrong": {"finished": 0, "cut": -0.5}}
+PULL = {"kl_to": "reference", "kl_coefficient": 0.1}
+MOVING = {"kl_to": "moving", "kl_coefficient": 0.1, "kl_every": 8, "kl_mix": 0.5}
+ENTROPY = {"entropy_coefficient": 0.01, "entropy_target": 0.3}
+COV = {"covariance": "clip", "covariance_share": 0.01}
+OVERLONG = {"overlong_buffer": 8, "overlong_limit": 32}
+LENGTH = {"length": "linear", "length_tokens": 32, "length_weight": 0.1}
+CHANGES: list[tuple[str, object, str, dict[str, object]]] = [  # setting, value, recipe, what must stand beside it
+    ("reward_right", 2, "grpo", {}),
+    ("reward_wrong", -1.0, "grpo", {}),
+    ("reward_cut_right", 0.5, "grpo", {}),
+    ("reward_cut_wrong", -0.5, "grpo", {}),
+    ("reward_format_bonus", 0.1, "grpo", {}),
+    ("reward_weight", 0.5, "grpo", OVERLONG),
+    ("reward_table", TABLE, "grpo", {}),
+    ("reward_parts", {"thought": 0.1}, "gdpo", {}),
+    ("overlong_buffer", 16, "dapo", OVERLONG),
+    ("overlong_limit", 64, "dapo", OVERLONG),
+    ("overlong_penalty", 0.5, "dapo", OVERLONG),
+    ("length", "target", "grpo", LENGTH),
+    ("length_tokens", 16, "grpo", LENGTH),
+    ("length_weight", 0.2, "grpo", LENGTH),
+    ("credit", "leave_one_out", "grpo", {}),
+    ("credit_deviation", "population", "grpo", {}),
+    ("credit_epsilon", 1e-4, "grpo", {}),
+    ("whiten", "tokens", "grpo", {}),
+    ("whiten_deviation", "population", "reinforce_pp", {}),
+    ("whiten_epsilon", 1e-4, "gdpo", {}),
+    ("gamma", 0.99, "reinforce", {}),
+    ("gae_lambda", 1, "ppo", {}),
+    ("objective", "cispo", "grpo", {}),
+    ("clip_low", 0.1, "grpo", {}),
+    ("clip_high", 0.28, "grpo", {}),
+    ("clip_dual", 3.0, "grpo", {}),
+    ("sapo_positive", 2, "sapo", {}),
+    ("sapo_negative", 2, "sapo", {}),
+    ("dppo_divergence", "kl", "grpo", {"objective": "dppo"}),
+    ("dppo_cap", 20, "grpo", {"objective": "dppo"}),
+    ("dppo_drift", 1e-3, "grpo", {"objective": "dppo"}),
+    ("kl_to", "start_of_step", "grpo", PULL),
+    ("kl_coefficient", 0.2, "grpo", PULL),
+    ("kl_in", "reward", "grpo", PULL),
+    ("kl_estimator", "k3", "grpo", PULL),
+    ("kl_every", 4, "grpo", MOVING),
+    ("kl_mix", 1, "grpo", MOVING),
+    ("correction", "icepop", "grpo", {"correction": "tis", "correction_high": 2}),
+    ("correction_low", 0.5, "grpo", {"correction": "icepop", "correction_high": 2}),
+    ("correction_high", 5, "grpo", {"correction": "icepop", "correction_high": 2}),
+    ("stale_mask", 0.1, "grpo", {}),
+    ("entropy_coefficient", 0.02, "grpo", ENTROPY),
+    ("entropy_target", 0.2, "grpo", ENTROPY),
+    ("entropy_step", 0.01, "grpo", ENTROPY),
+    ("entropy_most", 0.5, "grpo", ENTROPY),
+    ("covariance", "kl", "grpo", COV),
+    ("covariance_share", 0.02, "grpo", COV),
+    ("covariance_low", 0.5, "grpo", COV),
+    ("covariance_high", 9, "grpo", COV),
+    ("covariance_coefficient", 0.5, "grpo", {"covariance": "kl"}),
+    ("critic_coefficient", 1, "ppo", {}),
+    ("critic_clip", None, "ppo", {}),
+    ("reduction", "token_mean", "grpo", {}),
+    ("constant", 8, "reinforce", {}),
+]
 
 
-def test_the_settings_above_and_those_that_come_in_pairs_are_all_there_are() -> None:
-    single = test_every_setting_changes_the_recipe.pytestmark[0].args[1]  # type: ignore[attr-defined]
-    assert {key for key, _ in single} | {"kl_to", "kl_coefficient", "constant"} == set(OVERRIDES)
+@pytest.mark.parametrize(("key", "value", "name", "beside"), CHANGES, ids=[key for key, *_ in CHANGES])
+def test_every_setting_changes_the_recipe(key: str, value: object, name: str, beside: dict[str, object]) -> None:
+    assert recipe(name, **{**beside, key: value}) != recipe(name, **beside)
+
+
+def test_the_settings_above_are_all_there_are() -> None:
+    assert {key for key, *_ in CHANGES} == set(OVERRIDES)
 
 
 def test_clip_higher_keeps_the_lower_clip() -> None:
@@ -276,6 +335,41 @@ def test_another_reduction_leaves_the_constant_behind() -> None:
         ("grpo", {"clip_high": float("nan")}, "clip_high is nan"),
         ("grpo", {"clip_dual": 0.5}, "clip_dual is 0.5"),
         ("grpo", {"reward_format_bonus": 0.5}, "reward_format_bonus is 0.5"),
+        ("grpo", {"reward_table": {"right": TABLE["right"]}}, "no number for wrong x finished: give all four cells"),
+        ("grpo", {"reward_table": {**TABLE, "wrong": {"finished": 0}}}, "no number for wrong x cut"),
+        ("grpo", {"reward_table": {**TABLE, "no_verdict": {"finished": 0, "cut": 0}}}, "never trained on"),
+        ("grpo", {"reward_table": {**TABLE, "maybe": {}}}, "no cell 'maybe'"),
+        ("grpo", {"reward_table": TABLE, "reward_right": 1}, "give one of the two"),
+        ("grpo", {"reward_weight": 0.5}, "reward_weight has no effect without another reward"),
+        ("grpo", {"reward_parts": {"format": "much"}}, "reward_parts.format is 'much': give a number"),
+        ("grpo", {"overlong_penalty": 1}, "overlong_penalty has no effect without overlong_buffer"),
+        ("grpo", {"overlong_buffer": 8}, "overlong_buffer needs overlong_limit"),
+        ("grpo", {"overlong_buffer": 40, "overlong_limit": 32}, "from 1 to the limit, 32"),
+        ("grpo", {"length": "linear"}, "set all three, or none"),
+        ("grpo", {"critic_clip": 0.2}, "asks for a critic, and credit 'group_mean_std' has none"),
+        ("grpo", {"gae_lambda": 0.9}, "gae_lambda has no effect with credit 'group_mean_std'"),
+        ("grpo", {"whiten_deviation": "population"}, "has no effect without whitening"),
+        ("ppo", {"whiten": "samples"}, "gives each token its own advantage"),
+        ("grpo", {"kl_to": "reference", "kl_coefficient": 0.1, "kl_mix": 0.5}, "how a moving reference moves"),
+        ("grpo", {"kl_to": "moving", "kl_coefficient": 0.1, "kl_mix": 0.5}, "how a moving reference moves"),
+        ("maxrl", {"reward_wrong": -1}, "no reward may be below 0"),
+        ("maxrl", {**PULL, "kl_in": "reward"}, "no reward may be below 0"),
+        ("gdpo", {**PULL, "kl_in": "reward"}, 'use kl_in = "loss"'),
+        ("sapo", {"clip_low": 0.2}, "clip_low has no effect with objective 'sapo'"),
+        ("grpo", {"objective": "gspo", "clip_dual": 3}, "clip_dual has no effect with objective 'gspo'"),
+        ("grpo", {"objective": "dppo", "correction": "tis", "correction_high": 2}, "count the gap twice"),
+        ("grpo", {"kl_to": "start_of_step", "kl_coefficient": 1, "kl_in": "reward"}, "always 0 in the reward"),
+        ("grpo", {**PULL, "kl_in": "reward", "kl_estimator": "ratio_k3"}, "is for the loss"),
+        ("grpo", {"kl_to": "moving", "kl_coefficient": 0.1}, "kl_every and kl_mix say how a moving reference moves"),
+        ("grpo", {**PULL, "kl_every": 8, "kl_mix": 1}, "kl_every and kl_mix say how"),
+        ("grpo", {"kl_to": "none", "kl_coefficient": 0.1}, "turns the KL off"),
+        ("grpo", {"correction_high": 2}, "correction_high has no effect alone"),
+        ("grpo", {"correction": "tis"}, "needs correction_high"),
+        ("grpo", {"correction": "icepop", "correction_low": 3, "correction_high": 2}, "hold nothing between them"),
+        ("grpo", {"correction": "decoupled", "correction_high": 2}, "has no bounds"),
+        ("grpo", {"entropy_target": 0.3}, "entropy_target has no effect alone"),
+        ("grpo", {"entropy_coefficient": 0.1, "entropy_step": 0.1}, "no effect without entropy_target"),
+        ("grpo", {"covariance": "clip", "covariance_coefficient": 1}, "no effect with covariance = 'clip'"),
     ],
 )
 def test_a_setting_that_cannot_be_meant_is_refused(name: str, overrides: dict[str, object], says: str) -> None:

@@ -278,14 +278,14 @@ def test_verify_judges_a_row(
     assert said.code == 0 and said.err == ""
     judged = said.json
     assert judged["outcome"] == outcome, judged
-    assert judged.keys() == row.keys() | {"outcome", "score", "found", "why", "fault"}
+    assert judged.keys() == row.keys() | {"outcome", "score", "found", "why", "seconds", "fault"}
     assert {key: judged[key] for key in row} == row
 
 
 def test_verify_into_a_file_counts_the_outcomes(terminal: Terminal, desk: Path) -> None:
     write_rows(desk / "rows.jsonl", *({"gold": "4", "answer": answer} for answer in ("4", "4.0", "5")))
     said = terminal("verify", "rows.jsonl", "--verifier", "number", "--out", "judged.jsonl", "--json")
-    assert said.json == {"out": "judged.jsonl", "right": 2, "wrong": 1, "no_verdict": 0}
+    assert {"out": "judged.jsonl", "rows": 3, "right": 2, "wrong": 1, "no_verdict": 0}.items() <= said.json.items()
     rows = [json.loads(line) for line in (desk / "judged.jsonl").read_text().splitlines()]
     assert [row["outcome"] for row in rows] == ["right", "right", "wrong"]
 
@@ -329,7 +329,7 @@ def test_an_interruption_ends_with_130_and_a_sentence(
     assert said.code == 130 and "interrupted" in said.sentence and "--resume" in said.sentence
 
 
-@pytest.mark.parametrize("verb", ["demo", "train", "pretrain", "eval", "sample", "check", "verify"])
+@pytest.mark.parametrize("verb", ["demo", "train", "pretrain", "eval", "sample", "check", "verify", "audit"])
 def test_every_verb_has_help_and_json(terminal: Terminal, verb: str) -> None:
     said = terminal(verb, "--help")
     assert said.code == 0 and "--json" in said.out

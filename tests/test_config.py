@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from burnish.config import PretrainConfig, RunConfig, differences, dumps, load, reference, validate
+from burnish.config import KINDS, PretrainConfig, RunConfig, differences, dumps, load, reference, validate
 from burnish.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -247,5 +248,10 @@ def test_types_of_the_reference_read_as_words() -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_every_example_is_valid(path: Path) -> None:
-    kind = RunConfig if "model" in tomllib.loads(path.read_text()) else PretrainConfig
-    load(kind, path)
+    text = path.read_text()
+    named = re.search(rf"burnish (\w+) examples/{path.name}", text)
+    by_verb = {title.removeprefix("burnish "): kind for kind, title in KINDS}
+    kind = (by_verb.get(named[1]) if named else None) or (
+        RunConfig if "model" in tomllib.loads(text) else PretrainConfig
+    )
+    assert isinstance(load(kind, path), kind)

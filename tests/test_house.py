@@ -45,7 +45,14 @@ TABLE: dict[str, set[str]] = {
 
 COMPOSES: dict[str, set[str]] = {
     "demo": {"pretrain", "rl"},
-    "check": {"rl"},
+    "check": {"setting"},
+    "setting": {"rows"},
+    "audit": {"verify"},
+    "rl": {"setting", "supervised"},
+    "sft": {"rows", "supervised"},
+    "reward_model": {"rows", "supervised"},
+    "preference": {"rows", "supervised"},
+    "select": {"rows"},
     "improve": {"sft", "preference", "rl"},
     "distil": {"sft", "preference", "rl"},
     "r1": {"sft", "preference", "rl"},
@@ -56,10 +63,14 @@ WITHOUT_TORCH = {
     *("errors", "records", "metrics", "config", "prompts", "verify", "journal", "tasks", "rollout", "loop"),
     *("evaluate", "viewer", "show", "cli", "__main__", "__init__"),
 }
-LOSSES = "algos/losses.py"
-"""The one file of algos that works on tensors."""
+LOSSES = {"algos/losses.py", "algos/surrogates.py", "algos/correction.py", "algos/preference.py"}
+"""The files of algos that work on tensors."""
 
-CATCHES_BROADLY = {"verify/__init__.py", "verify/pool.py", "verify/supervisor.py", "verify/worker.py", "cli.py"}
+CATCHES_BROADLY = {
+    *("verify/__init__.py", "verify/pool.py", "verify/supervisor.py", "verify/worker.py", "verify/maths/helper.py"),
+    # In the cell: whatever a model's program raises is a result, and a child must never go on as its parent.
+    *("verify/sandbox/driver.py", "verify/sandbox/zygote.py", "verify/sandbox/__init__.py"),
+}
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -128,15 +139,15 @@ def test_a_pipeline_imports_another_only_to_compose_it(file: Path) -> None:
 
 
 def test_the_command_line_imports_inside_its_verbs() -> None:
-    tree = tree_of(SOURCES / "cli.py")
-    top = ast.Module([node for node in tree.body if not isinstance(node, Function)], [])
-    assert {target[0] for target, _ in ours(top)} == {"errors"}
+    for file in (SOURCES / "cli").glob("*.py"):
+        top = ast.Module([node for node in tree_of(file).body if not isinstance(node, Function)], [])
+        assert {target[0] for target, _ in ours(top)} <= {"errors", "cli"}
 
 
 def test_lower_rooms_import_no_torch() -> None:
     allowed = {file for file in importers("torch") if room_of(SOURCES / file) not in WITHOUT_TORCH}
     assert importers("torch") == allowed
-    assert {file for file in allowed if file.startswith("algos/")} <= {LOSSES}
+    assert {file for file in allowed if file.startswith("algos/")} <= LOSSES
 
 
 @pytest.mark.parametrize("library", ["ray", "vllm"])

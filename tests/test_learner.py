@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from burnish.algos.recipes import Recipe, recipe
-from burnish.errors import EngineError, TrainingError
+from burnish.errors import ConfigError, EngineError, TrainingError
 from burnish.learner.batch import batches
 from burnish.learner.learner import Learner, Optimization
 from burnish.metrics import values
@@ -82,6 +82,9 @@ RECIPES = {
     "dapo": recipe("dapo"),
     "rloo": recipe("rloo"),
     "prompt_mean": recipe("grpo", reduction="prompt_mean"),
+    "gspo": recipe("gspo"),
+    "sapo with an entropy bonus": recipe("sapo", entropy_coefficient=0.01),
+    "reinforce_pp with a correction": recipe("reinforce_pp", correction="sequence_tis", correction_high=2),
 }
 
 
@@ -393,7 +396,7 @@ def test_a_row_with_nothing_to_predict_scores_zero() -> None:
 
 
 def test_scoring_asks_for_nothing_it_was_not_told_to_keep() -> None:
-    with pytest.raises(ValueError, match="values"):
+    with pytest.raises(ConfigError, match="no critic"):
         learner().score(groups(1), frozenset({"values"}))
 
 

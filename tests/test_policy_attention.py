@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from burnish.errors import ModelError
 from burnish.policy import attention
 
 B, H, K, T, D = 2, 4, 2, 9, 8
@@ -38,6 +39,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Which way short rows take; long ones take the library's."""
     if request.param == "library":
         monkeypatch.setattr(attention, "EXPLICIT_MAX_TOKENS", 0)
+        monkeypatch.setattr(attention, "EXPLICIT_MAX_TOKENS_FLOAT32", 0)
     return str(request.param)
 
 
@@ -71,6 +73,7 @@ def test_both_ways_agree_where_they_meet(monkeypatch: pytest.MonkeyPatch) -> Non
     q, k, v = inputs(tokens=64)
     explicit = attention.causal(q, k, v, 0.3, None, None)
     monkeypatch.setattr(attention, "EXPLICIT_MAX_TOKENS", 63)
+    monkeypatch.setattr(attention, "EXPLICIT_MAX_TOKENS_FLOAT32", 63)
     assert torch.allclose(explicit, attention.causal(q, k, v, 0.3, None, None), atol=1e-5)
 
 
@@ -94,5 +97,5 @@ def test_the_scale_is_one_over_the_root_of_the_width_unless_given() -> None:
 
 
 def test_attention_sinks_are_refused_and_not_ignored() -> None:
-    with pytest.raises(NotImplementedError, match="sinks"):
+    with pytest.raises(ModelError, match="attention sinks"):
         attention.attention(torch.nn.Module(), *inputs(), None, s_aux=torch.zeros(H))

@@ -49,3 +49,10 @@ def obey(problem: Problem, response: str) -> Verdict:
 
 
 NOT_A_FUNCTION = 3
+_kept: list[bytearray] = []
+
+
+def leak(problem: Problem, response: str) -> Verdict:
+    """Keeps as many MiB as the response says, for ever."""
+    _kept.append(bytearray(b"x") * (int(response) << 20))
+    return Verdict("right", 1.0, {}, response, str(os.getpid()))

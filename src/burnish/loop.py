@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from burnish.algos.recipes import Recipe
+from burnish.algos.steering import Steered
 from burnish.metrics import Metrics
 from burnish.records import Dropped, Group, Key, Notes, Sample
 
@@ -85,7 +86,7 @@ class Run(Protocol):
         ...
 
 
-def train(run: Run, recipe: Recipe) -> None:
+def train(run: Run, recipe: Recipe | Steered) -> None:
     """Run every step there is."""
     for step in run.steps():
         groups = run.stream.take(run.prompts_per_step)

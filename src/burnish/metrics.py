@@ -45,6 +45,23 @@ class Share(Mean):
 
 
 @dataclass(frozen=True, slots=True)
+class EffectiveShare:
+    """What share of a weighted sample its weights leave: (sum w)^2 / (n sum w^2), 1 where all weights are equal."""
+
+    total: float
+    squares: float
+    count: float
+
+    @property
+    def value(self) -> float:
+        whole = self.count * self.squares
+        return self.total * self.total / whole if whole else math.nan
+
+    def __add__(self, other: EffectiveShare) -> EffectiveShare:
+        return EffectiveShare(self.total + other.total, self.squares + other.squares, self.count + other.count)
+
+
+@dataclass(frozen=True, slots=True)
 class Sum:
     """A total."""
 
@@ -86,9 +103,9 @@ class Min:
         return Min(min(self.least, other.least))
 
 
-Metric = Mean | Sum | Max | Min
+Metric = Mean | EffectiveShare | Sum | Max | Min
 Metrics = dict[str, Metric]
-M = TypeVar("M", Mean, Sum, Max, Min)
+M = TypeVar("M", Mean, EffectiveShare, Sum, Max, Min)
 
 
 def merge(*parts: Mapping[str, Metric]) -> Metrics:

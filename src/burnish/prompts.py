@@ -5,10 +5,10 @@ Ids are made once, from messages, and travel from here to the engine and on to t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from burnish.errors import ModelError
+from burnish.errors import DataError, ModelError
 from burnish.records import Message, Problem, Prompt
 
 OPEN_THOUGHT = "<think>"
@@ -39,6 +39,55 @@ class Renderer:
         text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **self._options)
         ids = self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids
         return Prompt(problem.id, messages, text, tuple(ids))
+
+    def turn_ids(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Ids of a conversation with the turn of the assistant opened: what a completion follows."""
+        return self._ids(self._text(messages, opened=True))
+
+    def conversation(self, messages: Sequence[Message], place: str) -> list[tuple[tuple[int, ...], bool]]:
+        """A whole conversation as pieces (ids, whether the assistant wrote them), in order.
+
+        Every piece is tokenised alone, as it is when a model is sampled: the prompt first, then what it says. The end token that a
+        template puts behind an assistant's turn is the assistant's. Raises DataError where the template does not render the turns
+        one after the other (then nobody can say which tokens are whose), or no turn is the assistant's.
+        """
+        pieces: list[tuple[tuple[int, ...], bool]] = []
+        said = ""
+        for number, message in enumerate(messages):
+            if message.role != "assistant":
+                continue
+            before = self._text(messages[:number], opened=True)
+            after = self._text(messages[: number + 1], opened=False)
+            end = self._tokenizer.eos_token or ""
+            own = after[len(before) :]
+            if not (before.startswith(said) and after.startswith(before)):
+                raise DataError(
+                    f"{place}: the chat template does not render turn {number + 1} after the turns before it, so what is learned "
+                    "cannot be told from the rest; give rows with a prompt and a completion instead."
+                )
+            cut = own.rfind(end) + len(end) if end and end in own else 0
+            learned = own[:cut] if cut else own
+            pieces.append((self._ids(before[len(said) :]), False))
+            ids = self._ids(learned)
+            pieces.append((ids if cut else (*ids, self._tokenizer.eos_token_id), True))
+            said = before + learned
+        if not pieces:
+            raise DataError(f"{place}: no turn of the conversation is the assistant's, so there is nothing to learn.")
+        return pieces
+
+    def _text(self, messages: Sequence[Message], opened: bool) -> str:
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        text: str = self._tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=opened, **self._options
+        )
+        return text
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+
+    def plain_ids(self, text: str) -> tuple[int, ...]:
+        """Ids of text that no template is put around."""
+        return self._ids(text)
 
     def response_ids(self, text: str) -> tuple[int, ...]:
         """Ids of a response written by a program, closed by the end token: for supervised training only."""

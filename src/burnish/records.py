@@ -145,7 +145,13 @@ class Verdict:
     found    the answer that was extracted, as text; None where nothing was found
     why      one short sentence a person can read
     seconds  wall time the verifier took
-    fault    for no_verdict: "timeout", "crashed", "gold", "lost"; otherwise None
+    fault    for no_verdict, what kept the verifier from one; otherwise None:
+             "timeout"       a deadline came first: of the item, of all items, of the judge
+             "crashed"       the verifier raised, ended its process, or said what is no verdict
+             "gold"          the problem's own reference is missing, malformed, or too large to be read
+             "lost"          a verifier service gave no answer
+             "disagreement"  two verifiers that must agree do not
+             "judge", "unparsable", "tie"  a model as judge: no reply, no ballot in it, no majority
 
     >>> Verdict("right", 1.0, {"format": 1.0, "thought": 1.0}, "72", "equals 72", 1e-5, None)
     """

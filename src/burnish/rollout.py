@@ -107,6 +107,20 @@ class Sampler:
             for problem, prompt in by_id.values()
         ]
 
+    def judged_again(self, groups: Sequence[Group]) -> list[Group]:
+        """The same rollouts with the verdicts that the pool gives now."""
+        verdicts: dict[Key, Verdict] = dict(
+            self.pool.judge(
+                (group.key(rollout), group.problem, response(group.prompt, rollout.text))
+                for group in groups
+                for rollout in group.rollouts
+            )
+        )
+        return [
+            replace(group, rollouts=tuple(replace(r, verdict=verdicts[group.key(r)]) for r in group.rollouts))
+            for group in groups
+        ]
+
 
 def _rollout(prompt: Prompt, completion: Completion, verdict: Verdict) -> Rollout:
     return Rollout(

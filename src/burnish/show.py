@@ -38,6 +38,32 @@ def show_report(report: dict[str, Any], advice: Sequence[str] = ()) -> None:
             console.print(f"  {escape(line)}", soft_wrap=True)
 
 
+def show_learned(report: dict[str, Any]) -> None:
+    """What a run that did not sample says of itself: figures before and after, the length rule beside them, the cost, the place."""
+    console = Console(highlight=False)
+    for notice in report["notices"]:
+        console.print(escape(notice), soft_wrap=True)
+    if "final" in report:
+        table = Table(title="held out, with 95% intervals")
+        for heading in ("", "before", "after"):
+            table.add_column(heading, justify="left" if not heading else "right")
+        for name, after in report["final"].items():
+            if isinstance(after, dict):
+                table.add_row(name, _plain(report["base"][name]), _plain(after))
+        for name, value in report.get("length_baseline", {}).items():
+            if isinstance(value, dict):
+                table.add_row(f"length rule ({report['length_baseline']['prefers']}): {name}", "", _plain(value))
+        console.print(table)
+    console.print(_phases(report["phases"], None))
+    console.print(
+        f"The model is in {report['model']}; report.md and metrics.jsonl are in {report['run_dir']}.", soft_wrap=True
+    )
+
+
+def _plain(one: dict[str, float]) -> str:
+    return f"{one['value']:.3f}  [{one['low']:.3f}, {one['high']:.3f}]"
+
+
 def _figures(columns: dict[str, dict[str, Any]]) -> Table:
     first = next(iter(columns.values()))
     table = Table(title=f"{first['task']}: {first['problems']} held-out problems x {first['samples']} samples")

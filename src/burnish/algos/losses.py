@@ -1,4 +1,4 @@
-"""The loss of a micro-batch and its metrics: what an Objective computes. The only file of this room that imports torch.
+"""The loss of a micro-batch and its metrics: what an Objective computes. On tensors, as surrogates.py and correction.py.
 
 Shapes: N sampled tokens of a micro-batch, row after row. Flat and without padding: there is no mask here, so nothing a
 masked slot holds can leak, and a choice between two values is `torch.where`, never a product with zeros and ones.
@@ -11,78 +11,53 @@ Not for: rewards or advantages (reward.py, credit.py), the weights (reduce.py), 
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from burnish.algos.objective import KL, Clip, Objective
-from burnish.metrics import Max, Mean, Metrics, Share, Sum
+from burnish.algos.correction import correction_weights, stale_rows
+from burnish.algos.objective import KL, Critic, Entropy, Estimator, Objective
+from burnish.algos.surrogates import (
+    LARGEST_LOG_RATIO,
+    TokenFields,
+    check_shapes,
+    clipped_surrogate,
+    covariance_picks,
+    log_ratio,
+    stopped,
+    surrogate_loss,
+)
+from burnish.metrics import EffectiveShare, Max, Mean, Metrics, Share, Sum
+
+__all__ = [
+    "TokenFields",
+    "clipped_surrogate",
+    "critic_loss",
+    "k3",
+    "kl_estimate",
+    "policy_loss",
+    "policy_ratio",
+    "reverse_kl",
+    "value_loss",
+]
 
 Loss: TypeAlias = tuple[Tensor, Metrics]
-LARGEST_LOG_RATIO = 20.0  # verl's bound on an exponent: exp(20) is 5e8, and no overflow can make 0 * inf
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TokenFields:
-    """What is known about each of N sampled tokens, each field [N]; whole rows only.
-
-    logp_N       l, with its graph
-    sampler_N    u, as recorded when the token was drawn
-    advantage_N  A
-    weight_N     w, from `burnish.algos.reduce.weights`: the loss is sum_N w * loss
-    row_N        int64, which row of the micro-batch the token is in
-    on_policy_N  bool, the version that sampled is the version that trains: the ratio is one by construction
-    reference_N  log-probability under the reference policy, if the recipe needs it
-    proximal_N   log-probability under the policy at the start of the step, if the recipe needs it
-    entropy_N    entropy (nats) of the distribution the token was drawn from under theta, detached, if known
-
-    Raises ValueError where a field is not flat or not N long.
-    """
-
-    logp_N: Tensor
-    sampler_N: Tensor
-    advantage_N: Tensor
-    weight_N: Tensor
-    row_N: Tensor
-    on_policy_N: Tensor
-    reference_N: Tensor | None = None
-    proximal_N: Tensor | None = None
-    entropy_N: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value is not None and (value.dim() != 1 or value.shape != self.logp_N.shape):
-                shapes = f"{tuple(value.shape)}, logp_N {tuple(self.logp_N.shape)}"
-                raise ValueError(f"{field.name} has shape {shapes}: every field is [N]")
-
-
-def policy_ratio(fields: TokenFields) -> Tensor:
+def policy_ratio(fields: TokenFields, corrected: bool = False) -> Tensor:
     """rho_N = exp(l - o), where on policy o is l itself, detached; else the proximal log-probability, else u.
 
-    On policy the ratio is exactly one and its gradient is that of l, whatever the sampler reported.
+    On policy the ratio is exactly one and its gradient is that of l, whatever the sampler reported. With a correction
+    (`corrected`) the ratio is never to u: without a proximal log-probability the step has one update, and o is l.
     """
-    own_N = fields.logp_N.detach()
-    recorded_N = fields.sampler_N if fields.proximal_N is None else fields.proximal_N
-    old_N = torch.where(fields.on_policy_N, own_N, recorded_N)
-    return torch.exp((fields.logp_N - old_N).clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO))
+    return torch.exp(_log_ratio(fields, corrected))
 
 
-def clipped_surrogate(ratio_N: Tensor, advantage_N: Tensor, clip: Clip | None) -> Tensor:
-    """-min(rho A, clip(rho, 1 - low, 1 + high) A) (Schulman et al. 2017, arXiv 1707.06347); -rho A without a clip.
-
-    With `dual`, where A < 0 it is at most -dual * A (Ye et al. 2020, arXiv 1912.09729).
-    """
-    plain_N = ratio_N * advantage_N
-    if clip is None:
-        return -plain_N
-    lower_N = torch.minimum(plain_N, ratio_N.clamp(1.0 - clip.low, 1.0 + clip.high) * advantage_N)
-    if clip.dual is not None:
-        lower_N = torch.where(advantage_N < 0, torch.maximum(lower_N, clip.dual * advantage_N), lower_N)
-    return -lower_N
+def _log_ratio(fields: TokenFields, corrected: bool) -> Tensor:
+    if fields.proximal_N is not None:
+        return log_ratio(fields, fields.proximal_N)
+    return log_ratio(fields, fields.logp_N.detach() if corrected else fields.sampler_N)
 
 
 def k3(logp_N: Tensor, anchor_N: Tensor) -> Tensor:
@@ -101,29 +76,88 @@ def reverse_kl(logp_N: Tensor, anchor_N: Tensor, ratio_N: Tensor) -> Tensor:
     return ratio_N * k3(logp_N, anchor_N)
 
 
-def policy_loss(objective: Objective, fields: TokenFields) -> Loss:
-    """sum_N w (surrogate + coefficient * KL), and the metrics of the micro-batch (see `_metrics`).
+def kl_estimate(name: Estimator, logp_N: Tensor, anchor_N: Tensor, ratio_N: Tensor) -> Tensor:
+    """An estimator of KL(pi || anchor) by its name. All but k2 and ratio_k2 have the right value in expectation; as a loss:
 
-    Raises ValueError where the objective's KL has no anchor to pull to.
+    ratio_k3   rho k3           the gradient of KL(pi || anchor). The library's own choice; TRL 1.16, NeMo-RL k3, DeepSeek-V3.2
+    ratio_k1   rho (l - f)      the same in expectation, with more noise. NeMo-RL k1
+    k2         (l - f)^2 / 2    the same on policy. verl k1+ and k3+, OpenRLHF k2
+    k3         see `k3`         WRONG: the gradient of KL(anchor || pi). verl low_var_kl, SkyRL, OpenRLHF k3
+    ratio_k2   rho k2           WRONG: near the right one, and not it. NeMo-RL k2
+    k1         l - f            WRONG: no gradient in expectation, only noise: it regularises nothing. slime's default
     """
-    ratio_N = policy_ratio(fields)
-    loss_N = clipped_surrogate(ratio_N, fields.advantage_N, objective.clip)
-    if objective.kl is not None:
+    apart_N = logp_N - anchor_N
+    match name:
+        case "k1":
+            return apart_N
+        case "k2":
+            return 0.5 * apart_N.square()
+        case "k3":
+            return k3(logp_N, anchor_N)
+        case "ratio_k1":
+            return ratio_N * apart_N
+        case "ratio_k2":
+            return ratio_N * 0.5 * apart_N.square()
+        case "ratio_k3":
+            return reverse_kl(logp_N, anchor_N, ratio_N)
+
+
+def entropy_loss(chosen: Entropy, fields: TokenFields, ratio_N: Tensor) -> Tensor:
+    """coefficient * rho * sg(l + H): on policy its expected gradient is that of -coefficient * H, exactly.
+
+    The gradient of H is -E[grad l (l + H)], so the tokens that were drawn are enough: H needs no graph through the whole
+    vocabulary, and as a baseline it takes most of the noise away. Its value is 0 in expectation and says nothing.
+    Raises ValueError where the entropy is not known.
+    """
+    if fields.entropy_N is None:
+        raise ValueError("an entropy bonus needs entropy_N")
+    return chosen.applied * ratio_N * (fields.logp_N + fields.entropy_N).detach()
+
+
+def policy_loss(objective: Objective, fields: TokenFields) -> Loss:
+    """sum_N w (c * surrogate + coefficient * KL + entropy), and the metrics of the micro-batch (see `_metrics`).
+
+    c is the off-policy correction, 1 without one; it does not touch KL and entropy. Raises ValueError where a field is
+    not [N], or the objective's KL has no anchor to pull to.
+    """
+    check_shapes(fields)
+    log_ratio_N = _log_ratio(fields, objective.correction is not None)
+    loss_N, ratio_N = surrogate_loss(objective.surrogate, fields, log_ratio_N)
+    if objective.covariance is not None:
+        picked_N = covariance_picks(objective.covariance, fields)
+        if objective.covariance.kind == "kl":
+            loss_N = loss_N + torch.where(picked_N, objective.covariance.coefficient * log_ratio_N.abs(), 0.0)
+        else:
+            loss_N = torch.where(picked_N, 0.0, loss_N)
+    weights_N = removed_N = held_N = None
+    if objective.correction is not None:
+        weights_N, removed_N, held_N = correction_weights(objective.correction, fields)
+        loss_N = torch.where(removed_N, 0.0, loss_N) * weights_N
+    if objective.stale_mask is not None:
+        stale_N = stale_rows(objective.stale_mask, fields)
+        loss_N = torch.where(stale_N, 0.0, loss_N)
+        removed_N = stale_N if removed_N is None else removed_N | stale_N
+    if objective.kl is not None and objective.kl.where == "loss":
         anchor_N = _anchor(objective.kl, fields)
         if anchor_N is not None:
-            loss_N = loss_N + objective.kl.coefficient * reverse_kl(fields.logp_N, anchor_N, ratio_N)
+            token_ratio_N = torch.exp(log_ratio_N)
+            term_N = kl_estimate(objective.kl.chosen, fields.logp_N, anchor_N, token_ratio_N)
+            loss_N = loss_N + objective.kl.coefficient * term_N
+    if objective.entropy is not None:
+        loss_N = loss_N + entropy_loss(objective.entropy, fields, torch.exp(log_ratio_N))
     loss = (fields.weight_N * loss_N).sum()
-    return loss, _metrics(objective.clip, fields, ratio_N.detach(), loss.detach())
+    corrected = (weights_N, removed_N, held_N)
+    return loss, _metrics(objective, fields, ratio_N.detach(), loss.detach(), corrected)
 
 
 def _anchor(kl: KL, fields: TokenFields) -> Tensor | None:
     """The log-probabilities KL pulls to; None where the policy is itself the start of its step (KL 0)."""
-    anchor_N = fields.reference_N if kl.to == "reference" else fields.proximal_N
+    anchor_N = fields.proximal_N if kl.to == "start_of_step" else fields.reference_N
     if anchor_N is not None:
         return anchor_N
     if kl.to == "start_of_step" and bool(fields.on_policy_N.all()):
         return None
-    name = "reference_N" if kl.to == "reference" else "proximal_N"
+    name = "proximal_N" if kl.to == "start_of_step" else "reference_N"
     raise ValueError(
         f"a KL to the {kl.to} policy needs {name}: ask Recipe.needs what to score. With one update a step a KL to the "
         "start of the step is always 0: turn it off."
@@ -131,44 +165,107 @@ def _anchor(kl: KL, fields: TokenFields) -> Tensor | None:
 
 
 @torch.no_grad()
-def _metrics(clip: Clip | None, fields: TokenFields, ratio_N: Tensor, loss: Tensor) -> Metrics:
+def _metrics(
+    objective: Objective,
+    fields: TokenFields,
+    ratio_N: Tensor,
+    loss: Tensor,
+    corrected: tuple[Tensor | None, Tensor | None, Tensor | None],
+) -> Metrics:
     """What one micro-batch says about itself; merge them with `burnish.metrics.merge`.
 
-    policy/loss        Sum    its part of the step's loss
-    policy/ratio_mean  Mean   rho, before the clip
-    policy/clip_low    Share  tokens that stopped pushing: A < 0 and rho < 1 - low (0 without a clip)
-    policy/clip_high   Share  tokens that stopped pushing: A > 0 and rho > 1 + high
-    policy/entropy     Mean   if entropy_N is known
-    gap/abs_mean       Mean   |l - u|, the distance between sampler and learner
-    gap/max            Max    the same, at its largest
-    gap/weight         Mean   v = exp(l - u)
-    gap/weight_square  Mean   v^2; the effective share of the sample is weight^2 / weight_square
-    kl/reference       Mean   k3 to the reference, if reference_N is known
-    kl/start_of_step   Mean   k3 to the start of the step, if proximal_N is known
+    policy/loss          Sum    its part of the step's loss
+    policy/ratio_mean    Mean   rho, before the clip
+    policy/clip_low      Share  tokens that stopped pushing: A < 0 and rho < 1 - low (0 without a clip)
+    policy/clip_high     Share  tokens that stopped pushing: A > 0 and rho > 1 + high
+    policy/entropy       Mean   if entropy_N is known
+    gap/abs_mean         Mean   |l - u|, the distance between sampler and learner
+    gap/max              Max    the same, at its largest
+    gap/weight           Mean   v = exp(l - u), the raw ratio of learner to sampler
+    gap/weight_square    Mean   v^2
+    gap/effective        EffectiveShare   the share of the sample that the raw weights leave
+    gap/kl               Mean   v - 1 - (l - u), not negative: KL(sampler || learner)
+    kl/reference         Mean   k3 to the reference, if reference_N is known
+    kl/start_of_step     Mean   k3 to the start of the step, if proximal_N is known
+    correction/weight    Mean   what the losses were multiplied by, after masks (1 without a correction)
+    correction/masked    Share  tokens taken out by a correction or a mask (0 without one)
+    correction/held      Share  tokens whose weight was cut to a bound
+    correction/effective EffectiveShare   the share of the sample that the effective weights leave
     """
     log_gap_N = fields.logp_N - fields.sampler_N
     weight_N = torch.exp(log_gap_N.clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO))
-    low, high = (1.0 - clip.low, 1.0 + clip.high) if clip else (-torch.inf, torch.inf)
+    low_N, high_N = stopped(objective.surrogate, fields, ratio_N)
     means = {
         "policy/ratio_mean": ratio_N,
         "gap/abs_mean": log_gap_N.abs(),
         "gap/weight": weight_N,
         "gap/weight_square": weight_N.square(),
+        "gap/kl": weight_N - 1.0 - log_gap_N,
     }
-    shares = {
-        "policy/clip_low": (fields.advantage_N < 0) & (ratio_N < low),
-        "policy/clip_high": (fields.advantage_N > 0) & (ratio_N > high),
-    }
+    shares = {"policy/clip_low": low_N, "policy/clip_high": high_N}
     if fields.entropy_N is not None:
         means["policy/entropy"] = fields.entropy_N
     for name, anchor_N in (("reference", fields.reference_N), ("start_of_step", fields.proximal_N)):
         if anchor_N is not None:
             means[f"kl/{name}"] = k3(fields.logp_N, anchor_N)
+    if corrected[1] is not None:
+        more = _corrected(ratio_N, *corrected)
+        means, shares = means | more[0], shares | more[1]
     most = torch.cat([log_gap_N.abs(), log_gap_N.new_zeros(1)]).max()  # the zero is for a micro-batch without tokens
     totals = [value_N.sum().to(loss.dtype) for value_N in (*means.values(), *shares.values())]
     loss_sum, gap_max, *sums = torch.stack([loss, most.to(loss.dtype), *totals]).tolist()  # one wait for the device
     count = float(ratio_N.numel())
     metrics: Metrics = {"policy/loss": Sum(loss_sum), "gap/max": Max(gap_max)}
-    metrics |= {name: Mean(total, count) for name, total in zip(means, sums[: len(means)], strict=True)}
+    found = dict(zip(means, sums[: len(means)], strict=True))
+    metrics["gap/effective"] = EffectiveShare(found["gap/weight"], found["gap/weight_square"], count)
+    effective = (found.get("correction/weight", count), found.pop("correction/square", count))
+    metrics["correction/effective"] = EffectiveShare(*effective, count)
+    metrics |= {"correction/weight": Mean(count, count), "correction/masked": Share(0.0, count)}
+    metrics |= {"correction/held": Share(0.0, count)}  # these three are replaced where something was corrected
+    metrics |= {name: Mean(total, count) for name, total in found.items()}
     metrics |= {name: Share(total, count) for name, total in zip(shares, sums[len(means) :], strict=True)}
     return metrics
+
+
+def _corrected(
+    ratio_N: Tensor, applied_N: Tensor | None, removed_N: Tensor | None, held_N: Tensor | None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What a correction or a mask did: its means and its shares."""
+    assert removed_N is not None
+    nothing_N = torch.zeros_like(removed_N)
+    kept_N = torch.where(removed_N, 0.0, torch.ones_like(ratio_N) if applied_N is None else applied_N)
+    shares = {"correction/masked": removed_N, "correction/held": nothing_N if held_N is None else held_N}
+    return {"correction/weight": kept_N, "correction/square": kept_N.square()}, shares
+
+
+def value_loss(value_N: Tensor, old_N: Tensor, return_N: Tensor, clip: float | None) -> Tensor:
+    """max((v - R)^2, (clip(v, v_old - c, v_old + c) - R)^2) / 2 a token; (v - R)^2 / 2 without a clip (arXiv 1707.06347)."""
+    plain_N = (value_N - return_N).square()
+    if clip is None:
+        return 0.5 * plain_N
+    near_N = torch.minimum(torch.maximum(value_N, old_N - clip), old_N + clip)
+    return 0.5 * torch.maximum(plain_N, (near_N - return_N).square())
+
+
+def critic_loss(critic: Critic, value_N: Tensor, old_N: Tensor, return_N: Tensor, weight_N: Tensor) -> Loss:
+    """sum_N w coefficient value_loss, and its metrics. The interface to whoever holds a value head.
+
+    value_N   the head's values now, with their graph; place t is the value of the state in which token t was drawn
+    old_N     the same at the start of the step: the `values` of the sample's notes
+    return_N  the sample's `returns`
+    weight_N  the weights of the reduction, as for the policy
+
+    critic/loss Sum; critic/clipped Share (the clip decides); critic/error Mean of |v - R|; critic/return and
+    critic/return_square, critic/residual_square Mean: explained variance is 1 - residual_square / (return_square - return^2).
+    """
+    token_N = value_loss(value_N, old_N, return_N, critic.clip)
+    loss = critic.coefficient * (weight_N * token_N).sum()
+    with torch.no_grad():
+        residual_N = value_N - return_N
+        clipped_N = token_N > 0.5 * residual_N.square()
+        columns = (residual_N.abs(), return_N, return_N.square(), residual_N.square())
+        names = ("critic/error", "critic/return", "critic/return_square", "critic/residual_square")
+        totals = torch.stack([loss.detach(), *(c.sum() for c in (clipped_N, *columns))]).tolist()
+    count = float(value_N.numel())
+    metrics: Metrics = {"critic/loss": Sum(totals[0]), "critic/clipped": Share(totals[1], count)}
+    return loss, metrics | {name: Mean(total, count) for name, total in zip(names, totals[2:], strict=True)}

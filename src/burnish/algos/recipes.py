@@ -1,122 +1,27 @@
-"""A recipe is one choice on each axis (reward, credit, objective, reduction), with the paper it is from. No torch here.
+"""The named recipes: one choice on each axis (reward, credit, objective, reduction), with the paper it is from. No torch here.
 
-A recipe decides who is trained on (`select`), by how much (`credit_groups`), and what a token weighs (`weigh`); the
-learner calls its `objective`. `recipe("grpo", clip_high=0.28)` is how a run file gets one.
+`recipe("grpo", clip_high=0.28)` is how a run file gets one; `burnish explain grpo` prints what it is.
 
-Not for: scoring or updating (the learner's), or sampling until enough groups have a signal (the stream's).
+Not for: what a recipe does (choice.py), or sampling until enough groups have a signal (the stream's).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any
 
-from burnish.algos.credit import Credit, CreditKind, Deviation
-from burnish.algos.objective import KL, Anchor, Clip, Objective
-from burnish.algos.reduce import Reduction, weights
-from burnish.algos.reward import RewardTable
+from burnish.algos.choice import Recipe
+from burnish.algos.credit import Credit
+from burnish.algos.objective import KL, Cispo, Clip, Critic, Gspo, Objective, Sapo
+from burnish.algos.overrides import OVERRIDES, changed, nearest
 from burnish.errors import ConfigError
-from burnish.records import Dropped, DropReason, Group, Key, Notes, Rollout, Sample
 
+__all__ = ["OVERRIDES", "RECIPES", "Recipe", "recipe"]
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """A frozen choice of four axes.
-
-    `paper` names where it is from, `peers` which settings of other systems give the same numbers. `constant` goes with
-    the reduction "constant", and only with it.
-    """
-
-    name: str
-    credit: Credit
-    objective: Objective
-    reduction: Reduction
-    paper: str
-    peers: str
-    constant: float | None = None
-    reward: RewardTable = field(default_factory=RewardTable)
-
-    def needs(self, updates_per_step: int) -> frozenset[str]:
-        """What the learner must score before credit is given: any of "reference" and "proximal".
-
-        The log-probabilities at the start of the step are asked for only where a KL pulls to them and there are several
-        updates a step; with one update that KL is to the policy itself, and 0. Raises ValueError below one update.
-        """
-        if updates_per_step < 1:
-            raise ValueError(f"updates_per_step is {updates_per_step}: a step has at least one update")
-        kl = self.objective.kl
-        if kl is None:
-            return frozenset()
-        if kl.to == "reference":
-            return frozenset({"reference"})
-        return frozenset({"proximal"}) if updates_per_step > 1 else frozenset()
-
-    def select(self, groups: Iterable[Group]) -> tuple[list[Group], list[Dropped]]:
-        """The groups that carry a signal, holding only rollouts with a reward; and every rollout left out, and why.
-
-        no_verdict  the rollout has no reward (see `RewardTable.reward`); the rest of its group is judged without it
-        flat        every advantage of its group is 0: all rewards the same, or fewer than two of them. With credit
-                    "none" a group is flat only where every reward is 0.
-
-        The groups given are not changed: keep them for the journal, which records all of them.
-        """
-        kept: list[Group] = []
-        dropped: list[Dropped] = []
-        for group in groups:
-            rewards = [self.reward.reward(rollout) for rollout in group.rollouts]
-            judged = tuple(r for r, reward in zip(group.rollouts, rewards, strict=True) if reward is not None)
-            signal = any(self.credit(rewards))  # None and 0.0 are both no signal
-            for rollout, reward in zip(group.rollouts, rewards, strict=True):
-                reason: DropReason = "no_verdict" if reward is None else "flat"
-                if reward is None or not signal:
-                    dropped.append(Dropped(group.key(rollout), reason))
-            if signal:
-                kept.append(replace(group, rollouts=judged))
-        return kept, dropped
-
-    def credit_groups(self, groups: Iterable[Group], notes: Mapping[Key, Notes]) -> list[Sample]:
-        """One sample per rollout: its advantage on every sampled token, 0.0 on every token of the prompt.
-
-        `notes` are the learner's, joined by key; an empty mapping where `needs` asked for nothing. Raises ValueError
-        for a rollout without a reward (`select` first), and for one whose note is missing.
-        """
-        samples: list[Sample] = []
-        for group in groups:
-            rewards = [self.reward.reward(rollout) for rollout in group.rollouts]
-            advantages = self.credit(rewards)
-            for rollout, reward, advantage in zip(group.rollouts, rewards, advantages, strict=True):
-                key = group.key(rollout)
-                if reward is None or advantage is None:
-                    raise ValueError(f"rollout {key} has no reward: select the groups before giving them credit")
-                if notes and key not in notes:
-                    raise ValueError(f"rollout {key} has no note: score the groups that were selected")
-                samples.append(_sample(key, rollout, reward, advantage, notes.get(key, Notes())))
-            if self.credit.centred:
-                _assert_centred(samples[len(samples) - len(group.rollouts) :])
-        return samples
-
-    def weigh(self, samples: Sequence[Sample]) -> dict[Key, float]:
-        """What a sampled token of each sample weighs, over all samples of one optimizer step (`reduce.weights`)."""
-        return weights(samples, self.reduction, self.constant)
-
-
-def _sample(key: Key, rollout: Rollout, reward: float, advantage: float, notes: Notes) -> Sample:
-    tokens = rollout.tokens
-    for noted in (notes.reference, notes.proximal, notes.values):
-        assert noted is None or len(noted) == len(tokens.ids), f"a note of rollout {key} is not one number a token"
-    spread = tuple(advantage if sampled else 0.0 for sampled in tokens.sampled)
-    return Sample(key, tokens, spread, reward, rollout.oldest, rollout.newest, notes)
-
-
-def _assert_centred(samples: Sequence[Sample]) -> None:
-    """The advantages one group ended up with sum to 0: an uneven or a mixed group shows here first."""
-    advantages = [max(sample.advantages, key=abs) for sample in samples]  # 0.0 on the prompt, the same on every other
-    size = math.fsum(map(abs, advantages))
-    assert abs(math.fsum(advantages)) <= 1e-6 * max(1.0, size), f"{samples[0].origin}: advantages do not sum to 0"
-
+_GROUP = (
+    "advantages: verl, SkyRL, slime, NeMo-RL without leave-one-out; TRL with credit_epsilon 1e-4, OpenRLHF 1e-9, TRL's "
+    "asynchronous trainer with credit_deviation population and 1e-8; NeMo-RL's default with credit leave_one_out_std; "
+    "prime-rl's and tinker-cookbook's with credit group_mean"
+)
 
 RECIPES: dict[str, Recipe] = {
     "reinforce": Recipe(
@@ -134,11 +39,7 @@ RECIPES: dict[str, Recipe] = {
         objective=Objective(Clip(0.2, 0.2)),
         reduction="sequence_mean",
         paper="Shao et al. 2024, DeepSeekMath, arXiv 2402.03300 (with a KL to the reference, coefficient 0.04)",
-        peers=(
-            "advantages: verl, SkyRL, slime, NeMo-RL without leave-one-out; TRL with credit_epsilon 1e-4, OpenRLHF "
-            "1e-9, TRL's asynchronous trainer with credit_deviation population and 1e-8. loss: TRL loss_type grpo, "
-            "verl seq-mean-token-mean (verl also has clip_dual 3)"
-        ),
+        peers=f"{_GROUP}. loss: TRL loss_type grpo, verl seq-mean-token-mean (verl also has clip_dual 3)",
     ),
     "dr_grpo": Recipe(
         name="dr_grpo",
@@ -156,8 +57,14 @@ RECIPES: dict[str, Recipe] = {
         credit=Credit("group_mean_std", "bessel", 1e-6),
         objective=Objective(Clip(0.2, 0.28)),
         reduction="token_mean",
-        paper="Yu et al. 2025, DAPO, arXiv 2503.14476 (its overlong penalty is not part of this recipe)",
-        peers="advantages: as grpo. loss: TRL loss_type dapo, verl token-mean, OpenRLHF ppo, with clip 0.2 and 0.28",
+        paper=(
+            "Yu et al. 2025, DAPO, arXiv 2503.14476 (its dynamic sampling is selection.refill, its overlong penalty "
+            "overlong_buffer: both are the run's to set)"
+        ),
+        peers=(
+            "advantages: as grpo. loss: TRL loss_type dapo, verl token-mean, OpenRLHF ppo, with clip 0.2 and 0.28; verl's own "
+            "DAPO script has clip_dual 10. Where groups lack a signal verl samples on or aborts; here the refill has a budget"
+        ),
     ),
     "rloo": Recipe(
         name="rloo",
@@ -165,107 +72,106 @@ RECIPES: dict[str, Recipe] = {
         objective=Objective(Clip(0.2, 0.2)),
         reduction="token_mean",
         paper="Ahmadian et al. 2024, Back to basics, arXiv 2402.14740",
-        peers="advantages: the RLOO of verl, SkyRL, OpenRLHF, TRL. loss: verl's, a ratio a token (TRL: a sequence)",
+        peers=(
+            "advantages: the RLOO of verl, SkyRL, OpenRLHF, TRL; in a group of one verl gives the raw reward, this and SkyRL 0. "
+            "loss: verl's, a ratio a token (TRL: a sequence's summed). TRL's KL: kl_in reward, kl_to reference"
+        ),
+    ),
+    "reinforce_pp": Recipe(
+        name="reinforce_pp",
+        credit=Credit("none", whiten="tokens"),
+        objective=Objective(Clip(0.2, 0.2)),
+        reduction="token_mean",
+        paper="Hu 2025, REINFORCE++, arXiv 2501.03262 (with a KL to the reference in the reward)",
+        peers=(
+            "advantages: verl and SkyRL; OpenRLHF and NeMo-RL with whiten_deviation population. NeMo-RL takes off each token's own "
+            "KL only, the others (and this) what is still to come; over several turns SkyRL forgets the reward before a tool's reply"
+        ),
+    ),
+    "reinforce_pp_baseline": Recipe(
+        name="reinforce_pp_baseline",
+        credit=Credit("group_mean", whiten="tokens"),
+        objective=Objective(Clip(0.2, 0.2)),
+        reduction="token_mean",
+        paper="Hu 2025, REINFORCE++ with a group baseline, arXiv 2501.03262",
+        peers="advantages: verl; OpenRLHF and NeMo-RL with whiten_deviation population; in slime the whitening is optional",
+    ),
+    "gspo": Recipe(
+        name="gspo",
+        credit=Credit("group_mean_std", "bessel", 1e-6),
+        objective=Objective(Gspo(3e-4, 4e-4)),
+        reduction="sequence_mean",
+        paper="Zheng et al. 2025, Group sequence policy optimization, arXiv 2507.18071",
+        peers=(
+            "advantages: as grpo. loss: verl gspo (which ignores its loss_agg_mode), OpenRLHF; TRL importance_sampling_level "
+            "sequence with loss_type grpo (with its default dapo it weighs by length). GSPO-token: objective gspo_token"
+        ),
+    ),
+    "cispo": Recipe(
+        name="cispo",
+        credit=Credit("group_mean_std", "bessel", 1e-6),
+        objective=Objective(Cispo(1.0, 4.0)),
+        reduction="token_mean",
+        paper="MiniMax 2025, MiniMax-M1, arXiv 2506.13585",
+        peers=(
+            "advantages: as grpo. loss: TRL cispo with epsilon_high 5.0, an absolute bound (clip_high counts from 1, so 4); verl, SkyRL, "
+            "NeMo-RL, slime and AReaL with their own clip_low and clip_high"
+        ),
+    ),
+    "sapo": Recipe(
+        name="sapo",
+        credit=Credit("group_mean_std", "bessel", 1e-6),
+        objective=Objective(Sapo(1.0, 1.05)),
+        reduction="sequence_mean",
+        paper="Gao et al. 2025, Soft adaptive policy optimization, arXiv 2511.20347",
+        peers="advantages: as grpo. loss: verl sapo, TRL sapo with temperatures 1 and 1.05",
+    ),
+    "maxrl": Recipe(
+        name="maxrl",
+        credit=Credit("max_rl", epsilon=0.0),
+        objective=Objective(Clip(0.2, 0.2)),
+        reduction="token_mean",
+        paper="Tajwar et al. 2026, Maximum likelihood reinforcement learning, arXiv 2602.02710",
+        peers="advantages: prime-rl; SkyRL with credit_epsilon 1e-6",
+    ),
+    "gdpo": Recipe(
+        name="gdpo",
+        credit=Credit("each_mean_std", "bessel", 1e-6, whiten="samples", whiten_epsilon=0.0),
+        objective=Objective(Clip(0.2, 0.2)),
+        reduction="sequence_mean",
+        paper=(
+            "Liu et al. 2026, GDPO, arXiv 2601.05242 (for several rewards: give reward_parts, a length or an overlong term; "
+            "with the table alone it is grpo with its advantages scaled over the step)"
+        ),
+        peers=(
+            "advantages: NeMo-RL; TRL normalize_then_sum with credit_epsilon and whiten_epsilon 1e-4; verl with whiten tokens "
+            "and whiten_epsilon 1e-8"
+        ),
+    ),
+    "ppo": Recipe(
+        name="ppo",
+        credit=Credit("gae", whiten="tokens", gamma=1.0, decay=0.95),
+        objective=Objective(Clip(0.2, 0.2), KL("reference", 0.02, where="reward")),
+        reduction="token_mean",
+        paper="Schulman et al. 2017, arXiv 1707.06347, with the KL of Ouyang et al. 2022, InstructGPT, arXiv 2203.02155",
+        peers=(
+            "advantages: verl's GAE, which skips what the policy did not write (SkyRL and OpenRLHF do not), whitened as there. "
+            'verl has no KL in the reward by default: kl_to = "none"'
+        ),
+        critic=Critic(0.5, 0.2),
     ),
 }
-
-_REWARD_KEYS = {f"reward_{name}": name for name in ("right", "wrong", "cut_right", "cut_wrong", "format_bonus")}
-_CLIP_KEYS = {"clip_low": "low", "clip_high": "high", "clip_dual": "dual"}
-_CHOICES = {
-    "kl_to": get_args(Anchor),
-    "credit": get_args(CreditKind),
-    "credit_deviation": get_args(Deviation),
-    "reduction": get_args(Reduction),
-}
-_NUMBERS = (*_REWARD_KEYS, *_CLIP_KEYS, "kl_coefficient", "credit_epsilon", "constant")
-_OPTIONAL = ("reward_cut_right", "reward_cut_wrong", "clip_dual")  # may be None: as if left out
-OVERRIDES: tuple[str, ...] = (*_NUMBERS, *_CHOICES)
 
 
 def recipe(name: str, **overrides: Any) -> Recipe:
     """A named recipe with some of its settings changed; OVERRIDES lists the settings there are.
 
     Raises ConfigError for an unknown name, setting or choice (naming the nearest), for a value of the wrong type or out
-    of range, for a setting that would have no effect, and for a reduction "constant" without its constant: dr_grpo
-    divides by a length, which is the run's to say (usually the sampling's max_new).
+    of range, for a setting that would have no effect, for settings that contradict each other, and for a reduction
+    "constant" without its constant: dr_grpo divides by a length, which is the run's to say (usually the sampling's max_new).
 
     >>> recipe("grpo", clip_high=0.28, kl_to="reference", kl_coefficient=0.001)
     """
     if name not in RECIPES:
-        raise ConfigError(f"There is no recipe {name!r}{_nearest(name, RECIPES)}. Recipes: {', '.join(RECIPES)}.")
-    overrides = {key: _checked(key, value) for key, value in overrides.items()}
-    base = RECIPES[name]
-    reduction: Reduction = overrides.get("reduction", base.reduction)
-    inherited = base.constant if reduction == base.reduction else None
-    constant = overrides.get("constant", inherited)
-    if reduction == "constant" and (constant is None or not 0.0 < constant < math.inf):
-        raise ConfigError(
-            f"Recipe {name!r} divides by a constant length, and constant is {constant!r}: set it above 0, usually to "
-            "the sampling's max_new."
-        )
-    if reduction != "constant" and constant is not None:
-        raise ConfigError(
-            f"constant has no effect with reduction {reduction!r}: leave it out, or set reduction to constant."
-        )
-    return replace(
-        base,
-        reward=replace(base.reward, **_chosen(_REWARD_KEYS, overrides)),
-        credit=_credit(base.credit, overrides),
-        objective=Objective(_clip(base, overrides), _kl(base.objective.kl, overrides)),
-        reduction=reduction,
-        constant=constant,
-    )
-
-
-def _checked(key: str, value: Any) -> Any:
-    """The value of one setting, a number always as a float."""
-    if key not in OVERRIDES:
-        near = _nearest(key, OVERRIDES)
-        raise ConfigError(f"A recipe has no setting {key!r}{near}. Settings: {', '.join(OVERRIDES)}.")
-    if key in _CHOICES:
-        if value not in _CHOICES[key]:
-            near = _nearest(str(value), _CHOICES[key])
-            raise ConfigError(f"{key} cannot be {value!r}{near}. Choices: {', '.join(_CHOICES[key])}.")
-        return value
-    if value is None and key in _OPTIONAL:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"{key} is {value!r}: give a number.")
-    return float(value)
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    near = get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}" if near else ""
-
-
-def _chosen(keys: Mapping[str, str], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    return {field: overrides[key] for key, field in keys.items() if key in overrides}
-
-
-def _credit(base: Credit, overrides: Mapping[str, Any]) -> Credit:
-    kind: CreditKind = overrides.get("credit", base.kind)
-    idle = [key for key in ("credit_deviation", "credit_epsilon") if key in overrides]
-    if kind != "group_mean_std" and idle:
-        raise ConfigError(f"{idle[0]} has no effect with credit {kind!r}: leave it out, or use group_mean_std.")
-    start = base if kind == base.kind else Credit(kind)
-    return replace(start, **_chosen({"credit_deviation": "deviation", "credit_epsilon": "epsilon"}, overrides))
-
-
-def _clip(base: Recipe, overrides: Mapping[str, Any]) -> Clip | None:
-    changes = _chosen(_CLIP_KEYS, overrides)
-    if base.objective.clip is not None:
-        return replace(base.objective.clip, **changes)
-    if changes and not {"low", "high"} <= changes.keys():
-        raise ConfigError(f"Recipe {base.name!r} does not clip: set both clip_low and clip_high, or neither.")
-    return Clip(**changes) if changes else None
-
-
-def _kl(base: KL | None, overrides: Mapping[str, Any]) -> KL | None:
-    changes = _chosen({"kl_to": "to", "kl_coefficient": "coefficient"}, overrides)
-    if base is not None:
-        return replace(base, **changes)
-    if len(changes) == 1:
-        given, lacking = ("kl_to", "kl_coefficient") if "to" in changes else ("kl_coefficient", "kl_to")
-        raise ConfigError(f"{given} has no effect alone: set {lacking} too, or leave both out for no KL.")
-    return KL(**changes) if changes else None
+        raise ConfigError(f"There is no recipe {name!r}{nearest(name, RECIPES)}. Recipes: {', '.join(RECIPES)}.")
+    return changed(RECIPES[name], overrides)

@@ -78,6 +78,26 @@ class SlotCache(Cache):  # type: ignore[misc]
         for store, new_BKD in zip(stores, (key_BKD, value_BKD), strict=True):
             store[self._layout.rows_B, :, self._layout.written_B] = new_BKD.to(dtype)
 
+    def store_prompts(self, layer: int, slot_N: Tensor, position_N: Tensor, key_NKD: Tensor, value_NKD: Tensor) -> None:
+        """Prompts laid end to end: place n is at position_N[n] of prompt slot slot_N[n]. Makes room for their rows too."""
+        if self._prompt[layer] is None:
+            (_, K, D), shape = key_NKD.shape, self.shape
+            for stores, slots, width in (
+                (self._prompt, shape.prompt_slots, shape.prompt_width),
+                (self._rows, shape.row_slots, shape.row_width),
+            ):
+                # Not cleared: the kernels read live places only.
+                key, value = (torch.empty(slots, K, width, D, dtype=key_NKD.dtype) for _ in range(2))
+                stores[layer] = (key, value)
+        for store, new_NKD in zip(self._prompt[layer], (key_NKD, value_NKD), strict=True):  # type: ignore[arg-type]
+            store[slot_N, :, position_N] = new_NKD
+
+    def stores(self, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Keys and values of the prompts [slots, K, W, D] and of the rows [rows, K, C, D]."""
+        prompt, rows = self._prompt[layer], self._rows[layer]
+        assert prompt is not None and rows is not None
+        return *prompt, *rows
+
     def _store(
         self, stores: list[tuple[Tensor, Tensor] | None], layer: int, like: Tensor, slots: int, width: int
     ) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,8 @@ from burnish.engine.noise import request_seed, uniforms
 from burnish.engine.scheduler import Family, Scheduler
 from burnish.errors import EngineError
 from burnish.policy.attention import NAME
-from burnish.policy.fused import FusedDecoder
+from burnish.policy.fused import Fused
+from burnish.policy.fused_layer import PackedRows
 from burnish.policy.model import Policy
 from burnish.policy.sampling import SamplingDistribution
 from burnish.records import Completion, Key, Request, Sampling, Stop
@@ -52,10 +53,15 @@ class EmbeddedEngine:
 
     def prove(self, ids: Sequence[int]) -> tuple[int, list[float]]:
         """The version served and the log-probabilities (nats) of a canary prompt's tokens after the first."""
+        tensor_T = torch.tensor(ids, device=self.policy.device)
         with torch.inference_mode(), self.policy.precision(), self.policy.evaluating():
-            tensor_T = torch.tensor(ids, device=self.policy.device)
-            hidden_TE = self.policy.hidden(tensor_T[None])[0, :-1]
-            logp_T, _ = self.policy.log_probs_of(hidden_TE, tensor_T[1:], SamplingDistribution())
+            if Fused.serves(self.policy):  # what samples must be what proves
+                fused, rows = Fused(self.policy), PackedRows.of([tensor_T[:-1]])
+                with torch.autocast("cpu", enabled=False):
+                    logp_T, _ = fused.log_probs_of(fused.hidden(rows), tensor_T[1:], 1.0)
+            else:
+                hidden_TE = self.policy.hidden(tensor_T[None])[0, :-1]
+                logp_T, _ = self.policy.log_probs_of(hidden_TE, tensor_T[1:], SamplingDistribution())
         return self.version, logp_T.tolist()
 
     def generate(
@@ -120,7 +126,9 @@ class _Batch:
         self.stop_ids = torch.tensor(sorted(sampling.stop_ids), dtype=torch.long)
         self.layout: Layout | None = None
         with torch.inference_mode():
-            self.fused = FusedDecoder(self.policy) if FusedDecoder.serves(self.policy) else None
+            self.fused = Fused(self.policy) if Fused.serves(self.policy) else None
+            if self.fused is not None:
+                self.fused.reach(width + sampling.max_new)
 
     def step(self) -> list[Completion]:
         """Admit, decode one token a row, and hand back what is done.
@@ -156,20 +164,21 @@ class _Batch:
     def decode(self) -> list[Completion]:
         """One token for every live row."""
         live = len(self.scheduler.live)
+        written = self.length_S[:live] - 1
+        ids_B = self.ids_SC[:live].gather(1, torch.from_numpy(written)[:, None])[:, 0]
+        if self.fused is not None:
+            slot_B, length_B = (torch.from_numpy(c[:live]) for c in (self.prompt_slot_S, self.prompt_length_S))
+            logits_BV = self.fused.step(ids_B, slot_B, length_B, torch.from_numpy(written), self.cache.stores)
+            return self._draw(logits_BV, 0, live)
         if self.layout is None:
-            written = self.length_S[:live] - 1
             self.layout = Layout(
                 self.prompt_slot_S[:live].copy(), self.prompt_length_S[:live].copy(), written, self.device
             )
         else:
             self.layout.advance()
         self.cache.decoding(self.layout)
-        ids_B1 = self.ids_SC[:live].gather(1, torch.from_numpy(self.length_S[:live] - 1)[:, None]).to(self.device)
-        if self.fused is not None:
-            with torch.autocast(self.device.type, enabled=False):
-                return self._draw(self.fused.step(ids_B1[:, 0], self.layout.positions_B, self.cache), 0, live)
         hidden_B1E = self.policy.hidden(
-            ids_B1,
+            ids_B[:, None].to(self.device),
             position_ids=self.layout.positions_B[:, None],
             past_key_values=self.cache,
             use_cache=True,
@@ -178,28 +187,45 @@ class _Batch:
         return self._draw(self.policy.logits(hidden_B1E[:, 0]), 0, live)
 
     def _prefill(self, families: list[Family]) -> None:
-        """Whole prompts, padded on the right, longest together; keeps the logits of each prompt's last token."""
+        """Whole prompts, longest together; keeps the logits of each prompt's last token."""
         pending = sorted(families, key=lambda family: len(family.prompt.ids))
         while pending:
             width = len(pending[-1].prompt.ids)
             count = max(1, self.engine.prefill_tokens // width)
             chunk, pending = pending[-count:], pending[:-count]
-            ids_BT = torch.zeros(len(chunk), width, dtype=torch.long)
-            for row, family in enumerate(chunk):
-                ids_BT[row, : len(family.prompt.ids)] = torch.tensor(family.prompt.ids)
-                self.engine.tokens_prefilled += len(family.prompt.ids)
-            last_B = torch.tensor([len(family.prompt.ids) - 1 for family in chunk], device=self.device)
-            self.cache.prefilling(torch.tensor([family.slot for family in chunk], device=self.device))
-            hidden_BTE = self.policy.hidden(
-                ids_BT.to(self.device),
-                position_ids=torch.arange(width, device=self.device)[None].expand(len(chunk), -1),
-                past_key_values=self.cache,
-                use_cache=True,
-            )
-            logits_BV = self.policy.logits(hidden_BTE[torch.arange(len(chunk), device=self.device), last_B])
+            self.engine.tokens_prefilled += sum(len(family.prompt.ids) for family in chunk)
+            logits_BV = self._prefill_padded(chunk, width) if self.fused is None else self._prefill_packed(chunk)
             for row, family in enumerate(chunk):
                 assert family.slot is not None
                 self._first[family.slot] = logits_BV[row]
+
+    def _prefill_padded(self, families: list[Family], width: int) -> Tensor:
+        """Through the module, padded on the right: logits [B, V] of the last tokens."""
+        ids_BT = torch.zeros(len(families), width, dtype=torch.long)
+        for row, family in enumerate(families):
+            ids_BT[row, : len(family.prompt.ids)] = torch.tensor(family.prompt.ids)
+        last_B = torch.tensor([len(family.prompt.ids) - 1 for family in families], device=self.device)
+        self.cache.prefilling(torch.tensor([family.slot for family in families], device=self.device))
+        hidden_BTE = self.policy.hidden(
+            ids_BT.to(self.device),
+            position_ids=torch.arange(width, device=self.device)[None].expand(len(families), -1),
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        return self.policy.logits(hidden_BTE[torch.arange(len(families), device=self.device), last_B])
+
+    def _prefill_packed(self, families: list[Family]) -> Tensor:
+        """Through the kernels, laid end to end: logits [B, V] of the last tokens."""
+        assert self.fused is not None
+        rows = PackedRows.of([torch.tensor(family.prompt.ids) for family in families])
+        start_B, length_B = rows.spans[:, 2].long(), rows.spans[:, 3].long()
+        slot_N = torch.tensor([family.slot for family in families]).repeat_interleave(length_B)
+
+        def keep(layer: int, key_NKD: Tensor, value_NKD: Tensor) -> None:
+            self.cache.store_prompts(layer, slot_N, rows.position_N, key_NKD, value_NKD)
+
+        with torch.autocast("cpu", enabled=False):
+            return self.fused.logits(self.fused.hidden(rows, keep)[start_B + length_B - 1].contiguous())
 
     def _draw(self, logits_BV: Tensor, start: int, stop: int) -> list[Completion]:
         """Draw for row slots start..stop-1, note the tokens, and end the rows that are done."""

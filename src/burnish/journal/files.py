@@ -16,7 +16,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -46,19 +46,35 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
     The bytes go to a hidden temporary file of the same folder, are flushed to the disk, and take the name in one
     rename. Raises StorageError where any of that fails; no temporary file is left behind.
     """
+    with writing_whole(path) as write:
+        write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def writing_whole(path: str | os.PathLike[str]) -> Iterator[Callable[[bytes], object]]:
+    """The same for what is made piece by piece: the file takes its name when the block ends, and not if it raises."""
     target = Path(path)
-    content = data.encode() if isinstance(data, str) else data
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        # Not tempfile.mkstemp: its files are private to the user, and a run is often read by others.
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        sync_directory(target.parent)
-    except OSError as error:
-        raise storage_error(target, error) from error
+        with _Writing(target):
+            # Not tempfile.mkstemp: its files are private to the user, and a run is often read by others.
+            file = open(temporary, "xb")  # noqa: SIM115 - what the block raises must pass as it is
+
+        def write(data: bytes) -> None:
+            with _Writing(target):
+                file.write(data)
+
+        try:
+            yield write
+            with _Writing(target):
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            with suppress(OSError):  # it would try once more to write what did not fit
+                file.close()
+        with _Writing(target):
+            os.replace(temporary, target)
+            sync_directory(target.parent)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

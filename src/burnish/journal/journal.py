@@ -122,15 +122,34 @@ class Journal:
         written as null. Raises ValueError where the step is not after the last one, a metric takes a reserved name,
         or the keys do not join.
         """
+        self._check(step, stats)
+        rollouts.write_rollouts(self.run_dir / "rollouts", step, groups, samples, dropped)
+        self._line(step, stats, timings, version)  # last: a step with a line is a whole one
+
+    def update(
+        self,
+        step: int,
+        stats: Mapping[str, Metric],
+        timings: Mapping[str, float] | None = None,
+        version: int | None = None,
+    ) -> None:
+        """Write the line of a step that sampled nothing; as `step` otherwise."""
+        self._check(step, stats)
+        self._line(step, stats, timings, version)
+
+    def _check(self, step: int, stats: Mapping[str, Metric]) -> None:
         if self.last_step is not None and step <= self.last_step:
             raise ValueError(f"step {step} was already written; the last one is {self.last_step}")
         if taken := sorted(_RESERVED & set(stats)):
             raise ValueError(f"a metric may not be called {taken[0]!r}: the journal writes that itself")
+
+    def _line(
+        self, step: int, stats: Mapping[str, Metric], timings: Mapping[str, float] | None, version: int | None
+    ) -> None:
         line: dict[str, Any] = {"step": step, "version": version, "time": time.time(), **values(stats)}
         for name, seconds in (timings or {}).items():
             line[f"seconds/{name.removeprefix('seconds/')}"] = seconds
-        rollouts.write_rollouts(self.run_dir / "rollouts", step, groups, samples, dropped)
-        append_line(self.run_dir / "metrics.jsonl", line)  # last: a step with a line is a whole one
+        append_line(self.run_dir / "metrics.jsonl", line)
         self.last_step = step
 
     def event(self, kind: str, **fields: Any) -> None:

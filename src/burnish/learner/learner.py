@@ -9,16 +9,20 @@ import copy
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from burnish.errors import TrainingError
-from burnish.learner.batch import Batch, TokenFields, batches, token_batches
+from burnish.errors import ConfigError, TrainingError
+from burnish.learner.batch import Batch, Layout, TokenFields, batches, token_batches
+from burnish.learner.critic import Critic
 from burnish.metrics import Max, Mean, Metrics, Sum, merge
+from burnish.policy.adapters import is_adapted, switched_off
+from burnish.policy.fused import Fused
+from burnish.policy.heads import Scorer
 from burnish.policy.model import Policy
 from burnish.policy.sampling import SamplingDistribution
 from burnish.records import Group, Key, Notes, Sample, Tokens, to_json
@@ -29,7 +33,10 @@ Weigh = Callable[[Sequence[Sample]], Mapping[Key, float]]
 
 @dataclass(frozen=True)
 class Optimization:
-    """AdamW and its schedule; `total_updates` is what "cosine" and "linear" decay over (down to final_lr_share * lr)."""
+    """AdamW and its schedule; `total_updates` is what "cosine" and "linear" decay over (down to final_lr_share * lr).
+
+    layout  how rows stand in a micro-batch; see `burnish.learner.batch.batches`
+    """
 
     lr: float
     total_updates: int
@@ -42,6 +49,7 @@ class Optimization:
     clip_norm: float = 1.0
     micro_batch_tokens: int = 8192
     updates_per_step: int = 1
+    layout: Layout = "auto"
 
     def lr_at(self, update: int) -> float:
         """The learning rate of the update-th optimizer step (0 is the first)."""
@@ -54,10 +62,22 @@ class Optimization:
         return self.lr * (self.final_lr_share + (1.0 - self.final_lr_share) * shape)
 
 
+@dataclass(frozen=True)
+class Following:
+    """A reference that moves: after every `every` optimizer steps it becomes mix * policy + (1 - mix) * itself."""
+
+    every: int
+    mix: float
+
+
 class Learner:
     """Holds the policy's weights and its optimizer; `version` is the number of optimizer steps taken.
 
-    needs       what `score` will be asked for; a frozen copy of the policy is kept when "reference" is among it
+    policy      a Scorer too (a reward model): its objective reads value_N, and there are no log-probabilities
+    needs       what `score` will be asked for; a frozen copy of the policy is kept when "reference" is among it (none is needed
+                of a policy with adapters: the reference is the base, with the adapters switched off)
+    critic      trained beside the policy, with its own loss
+    following   how the reference moves; None: it does not
     evidence    where the samples of an update that went non-finite are written
     """
 
@@ -69,22 +89,30 @@ class Learner:
         needs: frozenset[str] = frozenset(),
         seed: int = 0,
         evidence: Path | None = None,
+        critic: Critic | None = None,
+        following: Following | None = None,
     ) -> None:
         self.policy, self.optimization, self.seed, self.evidence = policy, optimization, seed, evidence
+        self._following = following
         self.distribution = distribution or SamplingDistribution()
         self.distribution.check_trainable()
         self.version = 0
         self.tokens_trained = 0
+        self.critic = critic
         self._reference: Policy | None = None
-        if "reference" in needs:
+        if following is not None and is_adapted(policy):
+            raise ConfigError(
+                'kl_to = "moving" needs a copy of the reference that can move, but with adapters the reference is the base below '
+                'them; use kl_to = "reference", or train all weights.'
+            )
+        if "reference" in needs and not is_adapted(policy):
             frozen = copy.deepcopy(policy.module).eval().requires_grad_(False)
             self._reference = Policy(frozen, policy.tokenizer, policy.compute)
-        trained = [parameter for parameter in policy.module.parameters() if parameter.requires_grad]
+        groups = _decayed(policy.module, optimization.weight_decay, 1.0)
+        if critic is not None:
+            groups += _decayed(critic.module, optimization.weight_decay, critic.lr / optimization.lr)
         self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in trained if p.ndim >= 2], "weight_decay": optimization.weight_decay},
-                {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-            ],
+            groups,
             lr=optimization.lr,
             betas=(optimization.beta1, optimization.beta2),
             fused=True,
@@ -95,18 +123,37 @@ class Learner:
         return self.policy.module
 
     def score(self, groups: Sequence[Group], needs: frozenset[str]) -> dict[Key, Notes]:
-        """Log-probabilities asked for, by key: "reference" (the frozen start) and "proximal" (the policy as it is now)."""
-        if unknown := needs - {"reference", "proximal"}:
+        """What was asked for, by key: log-probabilities under "reference" (the frozen start) and "proximal" (the policy as it is
+        now), and the critic's "values".
+
+        Raises ConfigError where that needs a reference or a critic which this learner was not given.
+        """
+        if unknown := needs - {"reference", "proximal", "values"}:
             raise ValueError(f"the learner cannot compute {sorted(unknown)}")
         keys = [group.key(rollout) for group in groups for rollout in group.rollouts]
         rows = [rollout.tokens for group in groups for rollout in group.rollouts]
         columns: dict[str, list[tuple[float, ...]]] = {}
         if "reference" in needs:
-            assert self._reference is not None, "score was asked for a reference that the learner was not told to keep"
-            columns["reference"] = self.log_probs(rows, self._reference)
+            columns["reference"] = self.reference_log_probs(rows)
         if "proximal" in needs:
             columns["proximal"] = self.log_probs(rows)
+        if "values" in needs:
+            if self.critic is None:
+                raise ConfigError("Values were asked for, but this learner has no critic; build it with one.")
+            columns["values"] = self.critic.score(self.policy, rows, self.optimization.micro_batch_tokens)
         return {key: Notes(**{name: column[i] for name, column in columns.items()}) for i, key in enumerate(keys)}
+
+    def reference_log_probs(self, rows: Sequence[Tokens]) -> list[tuple[float, ...]]:
+        """As `log_probs`, under the reference: the frozen start, or the base below the adapters. Raises ConfigError without one."""
+        if is_adapted(self.policy):
+            with switched_off(self.policy) as base:
+                return self.log_probs(rows, base)
+        if self._reference is None:
+            raise ConfigError(
+                'A reference policy was asked for, but none is kept; build the learner with needs = {"reference"}, or leave out what '
+                "compares with a reference."
+            )
+        return self.log_probs(rows, self._reference)
 
     @torch.no_grad()
     def log_probs(self, rows: Sequence[Tokens], policy: Policy | None = None) -> list[tuple[float, ...]]:
@@ -114,9 +161,10 @@ class Learner:
         policy = policy or self.policy
         results = [[0.0] * len(tokens.ids) for tokens in rows]
         written = [number for number, tokens in enumerate(rows) if any(tokens.sampled[1:])]
+        fused, budget = _fused(policy), self.optimization.micro_batch_tokens
         with policy.evaluating():
-            for numbers, batch in token_batches([rows[i] for i in written], self.optimization.micro_batch_tokens):
-                logp_N, _ = self._forward(policy, batch.to(policy.device))
+            for numbers, batch in token_batches([rows[i] for i in written], budget, fused is not None):
+                logp_N, _ = self._forward(policy, batch.to(policy.device), fused)
                 flat = iter(logp_N.tolist())
                 for number in (written[i] for i in numbers):
                     for t in range(1, len(rows[number].ids)):
@@ -132,9 +180,24 @@ class Learner:
         if not samples:
             return {}
         metrics: list[Metrics] = []
+        before = self.version
         for part in self._parts(samples):
             metrics.append(self._step(part, objective, weigh(part)))
+        self._follow(before)
         return merge(*metrics)
+
+    @torch.no_grad()
+    def _follow(self, before: int) -> None:
+        """Move the reference, once for every `every` versions passed since `before`."""
+        if self._following is None or self._reference is None:
+            return
+        for _ in range(self.version // self._following.every - before // self._following.every):
+            own = self.policy.module.parameters()
+            for reference, parameter in zip(self._reference.module.parameters(), own, strict=True):
+                if self._following.mix == 1.0:
+                    reference.copy_(parameter)  # a reset is exact
+                else:
+                    reference.lerp_(parameter, self._following.mix)
 
     def _parts(self, samples: Sequence[Sample]) -> list[list[Sample]]:
         count = self.optimization.updates_per_step
@@ -151,20 +214,29 @@ class Learner:
     def _step(self, samples: Sequence[Sample], objective: Objective, weights: Mapping[Key, float]) -> Metrics:
         self.policy.module.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.optimization.lr_at(self.version)
+            group["lr"] = self.optimization.lr_at(self.version) * group["scale"]
         self.optimizer.zero_grad(set_to_none=True)
         parts: list[Metrics] = []
         tokens = 0
-        for batch in batches(samples, weights, self.version, self.optimization.micro_batch_tokens):
-            batch = batch.to(self.policy.device)
-            logp_N, entropy_N = self._forward(self.policy, batch)
-            loss, metrics = objective(_fields(batch, logp_N, entropy_N))
+        settings = self.optimization
+        fused = _fused(self.policy) if self.critic is None else None  # a critic reads the module's states
+        budget = settings.micro_batch_tokens
+        for batch in batches(samples, weights, self.version, budget, settings.layout, fused is not None):
+            fields = self._see(batch.to(self.policy.device), fused)
+            loss, metrics = objective(fields)
+            if self.critic is not None:
+                value_loss, value_metrics = self._value_loss(self.critic, fields)
+                loss, metrics = loss + value_loss, merge(metrics, value_metrics)
             if not torch.isfinite(loss):
                 raise self._not_finite("loss", samples)
             loss.backward()  # type: ignore[no-untyped-call]
             parts.append(metrics)
             tokens += sum(len(sample.tokens.ids) for sample in samples) if not parts[1:] else 0
         norm = float(nn.utils.clip_grad_norm_(self.policy.module.parameters(), self.optimization.clip_norm))
+        if self.critic is not None:  # clipped apart: neither may shrink the other's step
+            own = float(nn.utils.clip_grad_norm_(self.critic.module.parameters(), self.optimization.clip_norm))
+            parts.append({"value/grad_norm": Mean.of([own])})
+            norm = norm if math.isfinite(own) else own
         if not math.isfinite(norm):
             raise self._not_finite("gradient", samples)
         self.optimizer.step()
@@ -182,7 +254,35 @@ class Learner:
             },
         )
 
-    def _forward(self, policy: Policy, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _see(self, batch: Batch, fused: Fused | None) -> TokenFields:
+        """What the objective is shown of a micro-batch, with its graph."""
+        if self.critic is None and not isinstance(self.policy, Scorer):
+            return _fields(batch, *self._forward(self.policy, batch, fused))
+        policy = self.policy
+        with policy.precision():
+            hidden_BTE = policy.hidden(batch.inputs_BT, **batch.layout())
+            hidden_NE = hidden_BTE.flatten(0, 1).index_select(0, batch.place_N)
+            if isinstance(policy, Scorer):
+                value_N = policy.values(hidden_NE)
+                nothing_N = torch.zeros_like(value_N, requires_grad=False)
+                return replace(_fields(batch, nothing_N, nothing_N), value_N=value_N)
+            logp_N, entropy_N = policy.log_probs_of(hidden_NE, batch.targets_N, self.distribution)
+        assert self.critic is not None
+        return replace(_fields(batch, logp_N, entropy_N), value_N=self.critic.values(hidden_NE, batch))
+
+    @staticmethod
+    def _value_loss(critic: Critic, fields: TokenFields) -> tuple[Tensor, Metrics]:
+        if fields.value_N is None or fields.old_value_N is None or fields.return_N is None:
+            raise ConfigError(
+                "The critic has nothing to learn from: the samples carry no values and returns; use a recipe that needs values, such "
+                "as ppo, or build the learner without a critic."
+            )
+        return critic.loss(fields.value_N, fields.old_value_N, fields.return_N, fields.weight_N)
+
+    def _forward(self, policy: Policy, batch: Batch, fused: Fused | None) -> tuple[Tensor, Tensor]:
+        if fused is not None and batch.end_to_end is not None:
+            hidden_NE = fused.hidden(batch.end_to_end).index_select(0, batch.place_N)
+            return fused.log_probs_of(hidden_NE, batch.targets_N, self.distribution.temperature)
         with policy.precision():
             hidden_BTE = policy.hidden(batch.inputs_BT, **batch.layout())
             hidden_NE = hidden_BTE.flatten(0, 1).index_select(0, batch.place_N)
@@ -205,7 +305,9 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """Everything an exact resume needs, as tensors and plain numbers."""
-        module = {name: tensor.detach() for name, tensor in self.policy.module.named_parameters()}
+        module = {
+            name: tensor.detach() for name, tensor in self.policy.module.named_parameters() if tensor.requires_grad
+        }
         buffers = {
             name: tensor
             for name, tensor in self.policy.module.state_dict().items()
@@ -217,6 +319,7 @@ class Learner:
             "reference": None
             if self._reference is None
             else {n: t.detach() for n, t in self._reference.module.named_parameters()},
+            "critic": None if self.critic is None else dict(self.critic.module.state_dict()),
             "version": self.version,
             "tokens_trained": self.tokens_trained,
             "rng": torch.get_rng_state(),
@@ -228,9 +331,16 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         if self._reference is not None:
             self._reference.module.load_state_dict(state["reference"], strict=False)
+        if self.critic is not None:
+            self.critic.module.load_state_dict(state["critic"])
         self.version = int(state["version"])
         self.tokens_trained = int(state["tokens_trained"])
         torch.set_rng_state(state["rng"])
+
+
+def _fused(policy: Policy) -> Fused | None:
+    """The compiled path where it serves the policy, with the weights as they are now."""
+    return Fused(policy) if Fused.serves(policy) else None
 
 
 def _fields(batch: Batch, logp_N: Tensor, entropy_N: Tensor) -> TokenFields:
@@ -244,4 +354,16 @@ def _fields(batch: Batch, logp_N: Tensor, entropy_N: Tensor) -> TokenFields:
         batch.reference_N,
         batch.proximal_N,
         entropy_N,
+        old_value_N=batch.old_value_N,
+        return_N=batch.return_N,
+        origins=batch.origins,
     )
+
+
+def _decayed(module: nn.Module, weight_decay: float, scale: float) -> list[dict[str, Any]]:
+    """Parameter groups: matrices decay, vectors do not; `scale` multiplies the schedule's learning rate."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay, "scale": scale},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0, "scale": scale},
+    ]

@@ -1,11 +1,9 @@
-"""Measure a model on a task, sample one answer and watch it, judge given answers. Not for: training."""
+"""Measure a model on a task, sample one answer and watch it. Not for: training, or answers that are there (verify)."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from burnish.engine.embedded import EmbeddedEngine
@@ -20,7 +18,6 @@ from burnish.run.display import Display
 from burnish.run.local import at_rest
 from burnish.tasks import Task
 from burnish.tasks import load as load_task
-from burnish.tasks.files import read_rows
 from burnish.verify import identity, judge, load
 from burnish.verify.pool import Pool
 
@@ -103,77 +100,6 @@ def sample(
     return completion.text, judge(load(verifier), problem, response(prompt, completion.text))
 
 
-def judge_file(
-    path: str, task_name: str | None, verifier: str | None, options: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """Each row of a JSONL file with its verdict: outcome, score, found, why, fault.
-
-    A row holds `response` (a whole completion) or `answer` (bare), and what is right: `reference` (what the verifier takes), `gold`
-    (one answer), `numbers`/`nums` and `target` (countdown), or `problem_id` (of the task's held-out or training problems).
-    """
-    task = load_task(task_name, options) if task_name is not None else None
-    name = verifier or (task.verifier if task is not None else "number")
-    known: dict[str, Problem] | None = None
-    rows = list(read_rows(path))
-    items = []
-    for number, (place, row) in enumerate(rows):
-        if "problem_id" in row and task is not None:
-            known = {problem.id: problem for problem in _all(task)} if known is None else known
-            if row["problem_id"] not in known:
-                raise DataError(f"{place}: the task {task_name!r} has no problem {row['problem_id']!r}.")
-            reference = known[row["problem_id"]].reference
-        else:
-            reference = _reference(row, place)
-        problem = Problem(place, task_name or name, "", reference, "given", str(number))
-        items.append((Key(place, 0), problem, _said(row, name, place)))
-    with Pool(name) as pool:
-        verdicts = dict(pool.judge(items))
-    for (_, row), (key, _, _) in zip(rows, items, strict=True):
-        verdict = verdicts[key]
-        yield {
-            **row,
-            "outcome": verdict.outcome,
-            "score": verdict.score,
-            "found": verdict.found,
-            "why": verdict.why,
-            "fault": verdict.fault,
-        }
-
-
-def _said(row: Mapping[str, Any], verifier: str, place: str) -> str:
-    """The response to judge; a bare answer is put into the format that the verifier asks for."""
-    if isinstance(row.get("response"), str):
-        return str(row["response"])
-    answer = row.get("answer")
-    if row.get("response") is not None or isinstance(answer, bool) or not isinstance(answer, str | int | float):
-        raise DataError(
-            f"{place} holds neither a response (text) nor an answer (text or a number), so there is nothing to judge; it has "
-            f"{', '.join(map(str, row)) or 'no field'}."
-        )
-    return (
-        f"<think>given</think><answer>{answer}</answer>" if verifier in ("tagged_number", "countdown") else str(answer)
-    )
-
-
-def _reference(row: Mapping[str, Any], place: str) -> dict[str, Any]:
-    if isinstance(row.get("reference"), Mapping):
-        return dict(row["reference"])
-    if row.get("gold") is not None:
-        return {"answer": row["gold"]}
-    numbers = row.get("numbers", row.get("nums"))
-    if row.get("target") is not None and isinstance(numbers, list):
-        return {"numbers": numbers, "target": row["target"]}
-    raise DataError(
-        f"{place} does not say what is right: give gold, or reference, or numbers and target, or problem_id with --task; it has "
-        f"{', '.join(map(str, row)) or 'no field'}."
-    )
-
-
-def _all(task: Task) -> list[Problem]:
-    train = task.train(0).take(task.train_size) if task.train_size else []
-    return [*task.held_out(), *train]
-
-
 def _problem(question: str, task: Task | None, answer: str | None) -> Problem:
     reference: Mapping[str, Any] = {}
     if answer is not None:
@@ -184,22 +110,3 @@ def _problem(question: str, task: Task | None, answer: str | None) -> Problem:
         if found is not None:
             return found
     return Problem("asked/0", "asked", question, reference, "asked", "")
-
-
-def as_lines(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
-    """Rows as JSON lines."""
-    for row in rows:
-        yield json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def write_lines(rows: Iterator[dict[str, Any]], out: Path) -> dict[str, int]:
-    """Write judged rows whole; returns how often each outcome came."""
-    from burnish.journal.files import write_atomic
-
-    counts = {"right": 0, "wrong": 0, "no_verdict": 0}
-    lines = []
-    for row in rows:
-        counts[row["outcome"]] += 1
-        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-    write_atomic(out, "".join(lines))
-    return counts

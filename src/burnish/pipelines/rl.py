@@ -6,130 +6,42 @@ Measure, train, measure again on the same held-out problems, compare them pair b
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from burnish.algos import recipes
+from burnish.algos.steering import Steered
 from burnish.config import RunConfig, differences, dumps, load
-from burnish.engine.embedded import EmbeddedEngine
-from burnish.errors import ConfigError, DataError, ResumeError
+from burnish.errors import ResumeError
 from burnish.evaluate import harness
 from burnish.evaluate.statistics import paired_difference
 from burnish.journal import Journal, plot_curves, write_report
 from burnish.journal.files import storage_error, write_atomic, write_files
+from burnish.learner.critic import Critic
 from burnish.learner.learner import Learner, Optimization
 from burnish.loop import train as run_loop
-from burnish.policy.model import Policy, tune_allocator
-from burnish.policy.model import load as load_policy
+from burnish.pipelines.setting import (
+    Setting,
+    adapted,
+    annotation_of,
+    critic_of,
+    following_of,
+    prepare,
+    sampling_with,
+    source_of,
+)
+from burnish.pipelines.supervised import save
+from burnish.policy.heads import Scorer
 from burnish.policy.sampling import SamplingDistribution
-from burnish.prompts import Renderer, check_room
-from burnish.records import Group, Problem, Prompt, Report, Sampling, from_json, to_json
+from burnish.records import Group, Problem, Report, from_json, to_json
 from burnish.rollout import Sampler
 from burnish.run.display import Display
-from burnish.run.local import COLUMNS, Cadence, LocalRun, at_rest
-from burnish.tasks import Task
-from burnish.tasks import load as load_task
-from burnish.tasks.splits import check_golds
-from burnish.verify.pool import Pool
+from burnish.run.local import COLUMNS, Cadence, LocalRun, Refill, at_rest
+from burnish.run.stored import Stored
 
 MEASURING = (("rollouts", "answers judged", "{:.0f}"), ("pass", "right so far", "{:6.1%}"))
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a run and its checks are made of, before anything is trained."""
-
-    config: RunConfig
-    policy: Policy
-    task: Task
-    renderer: Renderer
-    recipe: recipes.Recipe
-    sampling: Sampling
-
-    def prompt(self, problem: Problem) -> Prompt:
-        return self.renderer.prompt(problem, self.task.messages(problem))
-
-
-def prepare(config: RunConfig, look_at: int = 64, refuse_golds: bool = True) -> Setting:
-    """Load everything and refuse what cannot work: InputError, with one sentence.
-
-    look_at       problems of each split whose gold answers are checked
-    refuse_golds  False leaves them to the caller, who wants to list all that fail
-    """
-    _check_device(config.model.device)
-    tune_allocator()
-    recipe = _recipe(config)
-    task = load_task(config.task.name, config.task.options)
-    held_out = task.held_out()
-    if config.evaluate.problems and not held_out:
-        raise DataError(
-            "There are no held-out problems to measure on; give the task a held-out split, or set evaluate.problems = 0."
-        )
-    training = task.train(config.seed).take(task.train_size or look_at)
-    some = [*training[:look_at], *held_out[:look_at]]
-    failures = check_golds(task, some) if refuse_golds else []
-    if failures:
-        first = failures[0]
-        raise DataError(
-            f"{len(failures)} of {len(some)} gold answers do not pass their own verifier, first {first.problem_id} ({first.where}): "
-            f"{first.verdict.why}; correct or drop them (burnish check lists them all)."
-        )
-    leaks = {problem.fingerprint for problem in training} & {problem.fingerprint for problem in held_out}
-    if leaks:
-        raise DataError(
-            f"{len(leaks)} held-out problems stand in the training split too; a score on them would mean nothing. Remove them."
-        )
-    policy = load_policy(config.model.path, config.model.compute, device=config.model.device)
-    renderer = Renderer(policy.tokenizer, config.task.system)
-    sampling = Sampling(config.sampling.temperature, 1.0, 0, config.sampling.max_new, policy.stop_ids, config.seed)
-    setting = Setting(config, policy, task, renderer, recipe, sampling)
-    check_room(
-        map(setting.prompt, [*training, *held_out[: config.evaluate.problems]]), sampling.max_new, policy.context
-    )
-    _check_format(setting, some)
-    return setting
-
-
-def _check_format(setting: Setting, problems: Sequence[Problem]) -> None:
-    golds = [(gold, problem.id) for problem in problems if (gold := setting.task.gold(problem)) is not None]
-    sizes = [(len(setting.renderer.response_ids(gold)), problem_id) for gold, problem_id in golds]
-    shortest, problem_id = min(sizes, default=(0, ""))
-    if setting.sampling.max_new < shortest:
-        raise ConfigError(
-            f"sampling.max_new is {setting.sampling.max_new}, but even the shortest right response ({problem_id}) has {shortest} tokens "
-            "in the format asked for; every answer would be cut off. Raise max_new."
-        )
-
-
-def _recipe(config: RunConfig) -> recipes.Recipe:
-    """The named recipe with its overrides; Dr. GRPO's constant is the longest completion where none is given, as in its paper."""
-    options = dict(config.recipe.options)
-    named = recipes.RECIPES.get(config.recipe.name)
-    reduction = options.get("reduction", named.reduction if named is not None else None)
-    if named is not None and reduction == "constant" and named.constant is None:
-        options.setdefault("constant", float(config.sampling.max_new))
-    recipe = recipes.recipe(config.recipe.name, **options)
-    kl = recipe.objective.kl
-    if kl is not None and kl.to == "start_of_step" and config.steps.updates == 1:
-        raise ConfigError(
-            'recipe.options.kl_to = "start_of_step" has no effect with steps.updates = 1: the policy is still the one the step started '
-            "with. Raise steps.updates, or leave the KL out."
-        )
-    return recipe
-
-
-@contextmanager
-def sampling_with(setting: Setting) -> Iterator[Sampler]:
-    """An engine and a verifier pool for the setting."""
-    config = setting.config
-    engine = EmbeddedEngine(setting.policy, config.sampling.rows)
-    with Pool(setting.task.verifier, config.verify.workers, config.verify.deadline_s) as pool:
-        yield Sampler(engine, setting.renderer, pool, setting.task.messages, setting.sampling)
 
 
 def train(
@@ -145,41 +57,71 @@ def train(
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ResumeError(f"{out} already holds something; add --resume to go on with a run, or choose another out.")
     setting = prepare(config)
-    recipe = setting.recipe
-    needs = recipe.needs(config.steps.updates)
+    critic = critic_of(setting, setting.recipe.needs(config.steps.updates))
+    annotate, setting = annotation_of(setting), adapted(setting)  # all may refuse, before anything is written
     journal = Journal.open(out) if going_on else Journal.create(out, dumps(config), {"run": config.seed})
     steps = config.steps
     with sampling_with(setting) as sampler, Display("reinforcement learning", steps.total, COLUMNS, quiet) as display:
-        for notice in setting.task.notices:
+        for notice in setting.notices:
             display.note(notice)
         problems = setting.task.held_out()[: config.evaluate.problems]
         base, before = _measure("base", sampler, problems, setting, out, quiet) if problems else (None, [])
-        torch.manual_seed(config.seed)
-        optimizer = Optimization(
-            total_updates=steps.total * steps.updates, updates_per_step=steps.updates, **config.optimizer.model_dump()
-        )
-        distribution = SamplingDistribution(config.sampling.temperature)
-        learner = Learner(setting.policy, optimizer, distribution, needs, config.seed, out / "not_finite.jsonl")
-        source = setting.task.train(config.seed)
-        cadence = Cadence(
-            steps.total,
-            steps.prompts,
-            steps.samples,
-            steps.checkpoint_every,
-            steps.max_flat,
-            config.verify.max_no_verdict,
-        )
-        canary = setting.prompt(setting.task.train(config.seed).take(1)[0]).ids
-        run = LocalRun(learner, sampler, source, journal, cadence, needs, canary, config.seed, display)
+        steered = Steered(setting.recipe)
+        run = _run(setting, sampler, journal, display, steered, critic, annotate)
         if going_on:
             run.resume()
-        run_loop(run, recipe)
-        write_files(out / "final", setting.policy.save, last="config.json")
+        elif isinstance(run.source, Stored):
+            stored = run.source
+            journal.event(
+                "stored_rollouts", run=str(stored.run_dir), rejudged=config.stored.rejudge, files=stored.marks()
+            )
+        run_loop(run, steered)
+        save(setting.policy, out)
+        if critic is not None and isinstance(critic.network, Scorer):
+            write_files(out / "critic", critic.network.save, last="config.json")
         final, after = _measure("final", sampler, problems, setting, out, quiet) if problems else (None, [])
     report = _report(config, run, base, final, before, after, [*phases])
     plot_curves(journal.metrics(), out / "curves.png")
     write_report(out, report)
     return report
+
+
+def _run(
+    setting: Setting,
+    sampler: Sampler,
+    journal: Journal,
+    display: Display,
+    steered: Steered,
+    critic: Critic | None,
+    annotate: Callable[[list[Group]], list[Group]] | None,
+) -> LocalRun:
+    """Learner, source and cadence of a config, put together."""
+    config, recipe, steps = setting.config, setting.recipe, setting.config.steps
+    needs = recipe.needs(steps.updates)
+    torch.manual_seed(config.seed)
+    optimizer = Optimization(
+        total_updates=steps.total * steps.updates, updates_per_step=steps.updates, **config.optimizer.model_dump()
+    )
+    distribution = SamplingDistribution(config.sampling.temperature)
+    source, rollouts = source_of(setting, sampler)
+    cadence = Cadence(
+        *(steps.total, steps.prompts, steps.samples, steps.checkpoint_every),
+        *(steps.max_flat, config.verify.max_no_verdict),
+    )
+    learner = Learner(
+        *(setting.policy, optimizer, distribution, needs, config.seed, Path(config.out) / "not_finite.jsonl"),
+        critic=critic,
+        following=following_of(recipe),
+    )
+    canary = setting.prompt(setting.task.train(config.seed).take(1)[0]).ids
+    budget = config.selection.refill
+    return LocalRun(
+        *(learner, rollouts, source, journal, cadence, needs, canary, config.seed, display),
+        steering=steered,
+        refill=Refill(budget, recipe.informative) if budget > 1.0 else None,
+        stored=isinstance(source, Stored),
+        annotate=annotate,
+    )
 
 
 def _measure(
@@ -232,6 +174,10 @@ def _report(
     phases: list[Any],
 ) -> dict[str, Any]:
     report: dict[str, Any] = {"run_dir": config.out, "seed": config.seed, "recipe": config.recipe.name}
+    if config.lora.rank:
+        report["adapter"] = f"{config.out}/adapter"
+    if config.stored.rollouts is not None:
+        report["rollouts_of"] = config.stored.rollouts
     if base is not None and final is not None:
         paired = paired_difference(harness.pass_rates(base), harness.pass_rates(final))
         change = paired.difference
@@ -272,11 +218,3 @@ def _trace(before: list[Group], after: list[Group]) -> dict[str, str]:
     pairs = list(zip(before, after, strict=True))
     old, new = next((pair for pair in pairs if turned(pair)), pairs[0])
     return {"question": old.problem.question, "before": old.rollouts[0].text, "after": new.rollouts[0].text}
-
-
-def _check_device(device: str) -> None:
-    kind, _, number = device.partition(":")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f'model.device is {device!r}, but torch sees {torch.cuda.device_count()} GPUs here; use "cpu".'
-        )

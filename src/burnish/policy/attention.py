@@ -2,10 +2,12 @@
 
 One name, "burnish", in transformers' attention interface. What it computes depends on the `view` a caller passes through the
 module's keyword arguments: none means rows that attend to themselves (training, scoring, prefill); `SharedPrompts` means rows
-laid end to end that share their prompts; a `DecodeView` means one new token a row that attends to what the view holds.
+laid end to end that share their prompts; `Packed` means rows laid end to end, each on its own; a `DecodeView` means one new token
+a row that attends to what the view holds.
 
 Short rows use explicit products: on a CPU the library's fused kernel spends most of its time outside the arithmetic there
-(`benchmarks/attention.py` prints both sides; the crossing is near 512 tokens). Long rows use the library's.
+(`benchmarks/attention.py` prints both sides; the crossing is beyond 512 tokens in bfloat16 and near 200 in float32). Long rows use the
+library's.
 
 Shapes: B rows, T tokens, H query heads, K key heads, R = H / K, D head width; for shared prompts U prompts of P places, B
 continuations of C places, N = U * P + B * C places in all.
@@ -21,9 +23,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface
 
+from burnish.errors import ModelError
+
 NAME = "burnish"
 EXPLICIT_MAX_TOKENS = 512
 """Rows up to this length use explicit products on a CPU (measured; see benchmarks/attention.py)."""
+EXPLICIT_MAX_TOKENS_FLOAT32 = 192
+"""The same in float32, where the library gains sooner."""
 
 
 class DecodeView(Protocol):
@@ -87,6 +93,28 @@ class SharedPrompts:
         return self._biases[window]
 
 
+@dataclass(frozen=True)
+class Packed:
+    """Rows laid end to end without padding, each attending to itself alone.
+
+    place_N says where each of the N places stands in a grid of `rows` x `width`; only attention pays for the grid's padding.
+    """
+
+    rows: int
+    width: int
+    place_N: Tensor
+
+    def spread(self, field_1XND: Tensor) -> Tensor:
+        """[1, X, N, D] -> [rows, X, width, D], zero where there is padding."""
+        flat_NXD = field_1XND[0].transpose(0, 1)
+        grid = flat_NXD.new_zeros(self.rows * self.width, *flat_NXD.shape[1:]).index_copy(0, self.place_N, flat_NXD)
+        return grid.view(self.rows, self.width, *flat_NXD.shape[1:]).transpose(1, 2)
+
+    def gather(self, output_BHTD: Tensor) -> Tensor:
+        """The inverse: [1, N, H, D]."""
+        return output_BHTD.transpose(1, 2).flatten(0, 1).index_select(0, self.place_N)[None]
+
+
 def attention(
     module: torch.nn.Module,
     query_BHTD: Tensor,
@@ -97,15 +125,20 @@ def attention(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    view: DecodeView | SharedPrompts | None = None,
+    view: DecodeView | SharedPrompts | Packed | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention interface: returns ([B, T, H, D], None). Rows are padded on the right, so causality is mask enough."""
     if kwargs.get("s_aux") is not None:
-        raise NotImplementedError("attention sinks are not supported by the burnish attention")
+        raise ModelError(
+            "The model uses attention sinks, which Burnish's attention does not compute; its answers would be wrong. Use another model."
+        )
     scale = query_BHTD.shape[-1] ** -0.5 if scaling is None else scaling
     if isinstance(view, SharedPrompts):
         return _continue(query_BHTD, key_BKTD, value_BKTD, view, scale, sliding_window, softcap), None
+    if isinstance(view, Packed):
+        query, key, value = view.spread(query_BHTD), view.spread(key_BKTD), view.spread(value_BKTD)
+        return view.gather(causal(query, key, value, scale, sliding_window, softcap)), None
     if view is not None:
         output_BHD = view.attend(int(module.layer_idx), query_BHTD[:, :, 0], scale, sliding_window, softcap)  # type: ignore[arg-type]
         return output_BHD[:, None], None
@@ -126,7 +159,8 @@ def causal(
     with torch.autocast(query_BHTD.device.type, enabled=False):
         query_BHTD = query_BHTD.to(value_BKTD.dtype)
         key_BKTD = key_BKTD.to(value_BKTD.dtype)
-        short = query_BHTD.device.type == "cpu" and T <= EXPLICIT_MAX_TOKENS
+        longest = EXPLICIT_MAX_TOKENS_FLOAT32 if value_BKTD.dtype is torch.float32 else EXPLICIT_MAX_TOKENS
+        short = query_BHTD.device.type == "cpu" and longest >= T
         if short or windowed or softcap is not None:
             return _explicit(query_BHTD, key_BKTD, value_BKTD, scale, sliding_window if windowed else None, softcap)
         return F.scaled_dot_product_attention(

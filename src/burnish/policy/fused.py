@@ -1,139 +1,205 @@
-"""A fused decode step for the common decoder family (Llama, Mistral, Qwen2, Qwen3), in bfloat16. Not for: training or prefill.
+"""The common decoder family (Llama, Mistral, Qwen2, Qwen3) in bfloat16 on a CPU, with compiled kernels between its matrix products.
 
-It computes what the module computes under autocast, with the same roundings, in about half the operations: one product for query,
-key and value, one for gate and up, weights cast to bfloat16 once for each version instead of once for each token.
-`tests/test_policy_fused.py` holds it to the module it replaces; `benchmarks/decode.py` prints both speeds.
+It computes what the module computes under autocast, up to roundings: rows laid end to end without padding, forward and backward
+(training, scoring, prefill), and one token of every live row (decoding). Weights are cast and laid out for the products once for
+each version instead of once for each use. `tests/test_policy_fused.py` holds it to the module it replaces;
+`benchmarks/decode.py` and `benchmarks/step.py` print speeds. Not for: other families or precisions, which go through the module.
 
-B live rows, E hidden width, H query heads, K key heads, D head width, I inner width, V vocabulary.
+N places, B live rows, E hidden width, H query heads, K key heads, D head width, I inner width, V vocabulary.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from burnish.policy.attention import DecodeView
-from burnish.policy.model import Policy
+from burnish.policy import kernels
+from burnish.policy.fused_layer import BF, Angles, Layer, PackedRows, Product, RowsLayer, norm, norm_backward
+from burnish.policy.model import LOGITS_CHUNK, Policy
 
 FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+ROTATIONS = ("default", "llama3", "linear", "yarn")
+"""Rotary embeddings whose angles depend on the position alone."""
 
 
-class Slots(DecodeView, Protocol):
-    """A cache that is also written to, one token of every live row at a time."""
-
-    def write(self, layer: int, key_BKD: Tensor, value_BKD: Tensor) -> None:
-        """Store this step's keys and values of a layer."""
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """One layer's weights: norms in float32, products in bfloat16."""
-
-    norm_in_E: Tensor
-    qkv: Tensor
-    qkv_bias: Tensor | None
-    norm_q_and_k: Tensor | None
-    out: Tensor
-    out_bias: Tensor | None
-    norm_post_E: Tensor
-    gate_up: Tensor
-    down: Tensor
-    heads: tuple[int, int, int]
-    scaling: float
-    window: int | None
-    epsilon: float
-
-
-class FusedDecoder:
-    """Weights of one version, ready to decode. Make a new one when they change (a cast of all weights)."""
+class Fused:
+    """A policy's weights of one version, laid out for the kernels. Make a new one when they change."""
 
     @staticmethod
     def serves(policy: Policy) -> bool:
-        """Whether the policy is of the family, unadorned, and computes in bfloat16."""
+        """Whether the policy is of the family, unadorned, in bfloat16 on a CPU, and the kernels are there."""
         config = policy.module.config
-        plain = getattr(config, "hidden_act", None) == "silu" and not getattr(config, "mlp_bias", False)
-        return policy.compute is torch.bfloat16 and type(policy.module).__name__ in FAMILIES and plain
+        if policy.compute is not BF or policy.device.type != "cpu" or type(policy.module).__name__ not in FAMILIES:
+            return False
+        rotation = getattr(policy.module.get_decoder().rotary_emb, "rope_type", "default")
+        layers = policy.module.get_decoder().layers
+        linear = [one for name, one in layers.named_modules() if name.endswith("_proj")]
+        linear.append(policy.module.get_output_embeddings())
+        D, wide = int(layers[0].self_attn.head_dim), (config.hidden_size, config.intermediate_size)
+        return (
+            getattr(config, "hidden_act", None) == "silu"
+            and not getattr(config, "mlp_bias", False)
+            and not getattr(config, "attention_dropout", 0.0)
+            and rotation in ROTATIONS
+            and all(type(one) is nn.Linear for one in linear)
+            and D % 32 == 0
+            and D <= 256
+            and all(width % 16 == 0 for width in wide)
+            and not getattr(policy.module.get_decoder(), "gradient_checkpointing", False)
+            and kernels.library() is not None
+        )
 
     def __init__(self, policy: Policy) -> None:
+        library = kernels.library()
+        assert library is not None
+        self.call = library
         decoder = policy.module.get_decoder()
-        self._embedding: Tensor = decoder.embed_tokens.weight.detach()
+        self._embedding: Tensor = decoder.embed_tokens.weight
         self._rotary = decoder.rotary_emb
-        self._layers = [_layer(layer) for layer in decoder.layers]
-        self._norm_E: Tensor = decoder.norm.weight.detach()
+        self.angles = Angles(torch.empty(0), torch.empty(0))
+        self._layers = [Layer(layer, library, self.angles) for layer in decoder.layers]
+        self._norm_weight: Tensor = decoder.norm.weight
+        self._norm = decoder.norm.weight.detach().float()
         self._epsilon = float(decoder.norm.variance_epsilon)
-        head = policy.module.get_output_embeddings()
-        self._head: Tensor = head.weight.detach().to(torch.bfloat16)
+        self._head_weight: Tensor = policy.module.get_output_embeddings().weight
+        self._head = Product([self._head_weight], [None])
 
-    def step(self, ids_B: Tensor, positions_B: Tensor, slots: Slots) -> Tensor:
-        """Logits [B, V] after one more token of every live row."""
-        hidden_BE = self._embedding[ids_B].float()
-        cosine, sine = (part[0][:, None] for part in self._rotary(hidden_BE[None], positions_B[None]))
-        half = cosine.shape[-1] // 2
-        sine = torch.cat([-sine[..., :half], sine[..., half:]], dim=-1)  # the sign of rotate_half, once a step
+    def reach(self, position: int) -> None:
+        """Have the angles [positions, D / 2] of every position up to this one."""
+        if position < self.angles.cosine.shape[0]:
+            return
+        count = 1 << max(6, position.bit_length())
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            cosine_1TD, sine_1TD = self._rotary(torch.empty(1, 1), torch.arange(count)[None])
+        half = cosine_1TD.shape[-1] // 2
+        self.angles.cosine, self.angles.sine = (
+            part[0, :, :half].float().contiguous() for part in (cosine_1TD, sine_1TD)
+        )
+
+    def hidden(self, rows: PackedRows, keep: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
+        """Hidden states [N, E] before the last norm, in float32, with a graph where gradients are on.
+
+        keep  called for every layer with its keys [N, K, D] (turned) and values [N, K, D]: a prefill stores them
+        """
+        self.reach(int(rows.position_N.max()))
+        hidden_NE = F.embedding(rows.ids_N, self._embedding).float()
         for number, layer in enumerate(self._layers):
-            hidden_BE = hidden_BE + self._attend(number, layer, hidden_BE, cosine, sine, slots)
-            inner = F.linear(_norm(hidden_BE, layer.norm_post_E, layer.epsilon), layer.gate_up)
-            gate, up = inner.chunk(2, dim=-1)
-            hidden_BE = hidden_BE + F.linear(F.silu(gate) * up, layer.down)
-        return F.linear(_norm(hidden_BE, self._norm_E, self._epsilon), self._head)
+            if torch.is_grad_enabled():
+                hidden_NE = RowsLayer.apply(hidden_NE, layer, rows, *layer.parameters)  # type: ignore[no-untyped-call]
+            else:
+                hidden_NE, kept = layer.forward(hidden_NE, rows)
+                if keep is not None:
+                    H, K, D = layer.heads
+                    N = hidden_NE.shape[0]
+                    keep(number, kept.turned[:, H * D :].view(N, K, D), kept.qkv[:, (H + K) * D :].view(N, K, D))
+        return hidden_NE
 
-    def _attend(
-        self, number: int, layer: _Layer, hidden_BE: Tensor, cosine: Tensor, sine: Tensor, slots: Slots
+    def logits(self, hidden_NE: Tensor) -> Tensor:
+        """Logits [N, V] in bfloat16. No gradient."""
+        normed_NE, _ = norm(self.call, hidden_NE, self._norm, self._epsilon)
+        return self._head(normed_NE)
+
+    def log_probs_of(self, hidden_NE: Tensor, targets_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """(log-probabilities_N of the targets, entropies_N without gradient), in nats. At most LOGITS_CHUNK logits at a time."""
+        logp_N, entropy_N = _Score.apply(hidden_NE, self, targets_N, temperature, self._norm_weight, self._head_weight)  # type: ignore[no-untyped-call]
+        return logp_N, entropy_N
+
+    def step(
+        self,
+        ids_B: Tensor,
+        slot_B: Tensor,
+        length_B: Tensor,
+        written_B: Tensor,
+        stores: Callable[[int], tuple[Tensor, Tensor, Tensor, Tensor]],
     ) -> Tensor:
-        H, K, D = layer.heads
-        qkv = F.linear(_norm(hidden_BE, layer.norm_in_E, layer.epsilon), layer.qkv, layer.qkv_bias)
-        both = qkv[:, : (H + K) * D].view(-1, H + K, D)
-        if layer.norm_q_and_k is not None:
-            # transformers rounds the normed head back before its weight is applied
-            normed = F.rms_norm(both.float(), (D,), None, layer.epsilon).to(torch.bfloat16)
-            turned = normed * layer.norm_q_and_k
-        else:
-            turned = both.float()
-        half = D // 2
-        swapped = torch.cat([turned[..., half:], turned[..., :half]], dim=-1)
-        turned = torch.addcmul(turned * cosine, swapped, sine)
-        slots.write(number, turned[:, H:], qkv[:, (H + K) * D :].view(-1, K, D))
-        attended = slots.attend(number, turned[:, :H], layer.scaling, layer.window, None)
-        return F.linear(attended.reshape(-1, H * D), layer.out, layer.out_bias)
+        """Logits [B, V] in bfloat16 after one more token of every live row, whose key and value are written to its row's store.
+
+        Row b occupies row slot b, reads prompt slot_B[b] of length_B[b] tokens, and has written_B[b] tokens of its own.
+        stores  layer -> keys and values of the prompts [slots, K, W, D] and of the rows [rows, K, C, D], bfloat16. `reach` first.
+        """
+        call = self.call
+        hidden_BE = F.embedding(ids_B, self._embedding)
+        B, E = hidden_BE.shape
+        delta_BE: Tensor | None = None
+        normed_BE = torch.empty(B, E, dtype=BF)
+        for number, layer in enumerate(self._layers):
+            H, K, D = layer.heads
+            call.add_norm(B, E, hidden_BE, delta_BE, hidden_BE, layer.norm_in, layer.epsilon, normed_BE, None)
+            qkv = layer.qkv(normed_BE)
+            prompt_key, prompt_value, row_key, row_value = stores(number)
+            attended = torch.empty(B, H * D, dtype=BF)
+            call.decode_attend(
+                *(
+                    B,
+                    H,
+                    K,
+                    D,
+                    qkv,
+                    layer.norm_q,
+                    layer.norm_k,
+                    layer.head_epsilon,
+                    self.angles.cosine,
+                    self.angles.sine,
+                ),
+                *(prompt_key, prompt_value, prompt_key.shape[2], slot_B, length_B),
+                *(row_key, row_value, row_key.shape[2], written_B, layer.scale, layer.window, attended),
+            )
+            out = layer.out(attended)
+            call.add_norm(B, E, hidden_BE, out, hidden_BE, layer.norm_post, layer.epsilon, normed_BE, None)
+            both = layer.gate_up(normed_BE)
+            inner = torch.empty(B, both.shape[1] // 2, dtype=BF)
+            call.silu_mul(B, inner.shape[1], both, inner)
+            delta_BE = layer.down(inner)
+        call.add_norm(B, E, hidden_BE, delta_BE, hidden_BE, self._norm, self._epsilon, normed_BE, None)
+        return self._head(normed_BE)
 
 
-def _norm(hidden_BE: Tensor, weight_E: Tensor, epsilon: float) -> Tensor:
-    return F.rms_norm(hidden_BE, weight_E.shape, weight_E, epsilon).to(torch.bfloat16)
+class _Score(torch.autograd.Function):
+    """Last norm, head, and the log-probability of each target; where the logits are too many to keep, the backward makes them again."""
 
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_NE: Tensor, fused: Fused, targets_N: Tensor, temperature: float, weight: Tensor, head: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        call, N, V = fused.call, hidden_NE.shape[0], head.shape[0]
+        hidden_NE = hidden_NE.contiguous()
+        normed_NE, scale_N = norm(call, hidden_NE, fused._norm, fused._epsilon)
+        logp_N, entropy_N, lse_N = (torch.empty(N) for _ in range(3))
+        rows = max(1, LOGITS_CHUNK // V)
+        logits: Tensor | None = None
+        for start in range(0, N, rows):
+            part = slice(start, min(start + rows, N))
+            logits = fused._head(normed_NE[part])
+            call.log_probs(
+                *(logits.shape[0], V, logits, targets_N[part], temperature),
+                *(logp_N[part], entropy_N[part], lse_N[part]),
+            )
+        ctx.save_for_backward(hidden_NE, normed_NE, scale_N, lse_N, targets_N, weight)
+        ctx.logits = logits if rows >= N else None
+        ctx.fused, ctx.temperature, ctx.head_dtype = fused, temperature, head.dtype
+        ctx.mark_non_differentiable(entropy_N)
+        return logp_N, entropy_N
 
-def _layer(layer: Any) -> _Layer:
-    attention, mlp = layer.self_attn, layer.mlp
-    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-    D = int(attention.head_dim)
-    H, K = attention.q_proj.weight.shape[0] // D, attention.k_proj.weight.shape[0] // D
-    biases = [projection.bias for projection in projections]
-    norms = None
-    if getattr(attention, "q_norm", None) is not None:
-        q, k = attention.q_norm.weight.detach().float(), attention.k_norm.weight.detach().float()
-        norms = torch.cat([q.expand(H, D), k.expand(K, D)])
-    window = getattr(attention, "sliding_window", None)
-    if type(attention).__name__ == "MistralAttention":
-        window = getattr(attention.config, "sliding_window", None)
-    return _Layer(
-        layer.input_layernorm.weight.detach().float(),
-        _cast(torch.cat([projection.weight.detach() for projection in projections])),
-        None if biases[0] is None else _cast(torch.cat([bias.detach() for bias in biases])),
-        norms,
-        _cast(attention.o_proj.weight.detach()),
-        None if attention.o_proj.bias is None else _cast(attention.o_proj.bias.detach()),
-        layer.post_attention_layernorm.weight.detach().float(),
-        _cast(torch.cat([mlp.gate_proj.weight.detach(), mlp.up_proj.weight.detach()])),
-        _cast(mlp.down_proj.weight.detach()),
-        (H, K, D),
-        float(attention.scaling),
-        window,
-        float(layer.input_layernorm.variance_epsilon),
-    )
-
-
-def _cast(weight: Tensor) -> Tensor:
-    return weight.to(torch.bfloat16)
+    @staticmethod
+    def backward(ctx: Any, grad_N: Tensor, _: Any) -> tuple[Any, ...]:
+        hidden_NE, normed_NE, scale_N, lse_N, targets_N, weight = ctx.saved_tensors
+        fused: Fused = ctx.fused
+        N, V = hidden_NE.shape[0], fused._head.weight.shape[0]
+        through, grad_N = torch.empty_like(normed_NE), grad_N.contiguous()
+        head_grad = torch.zeros(fused._head.weight.shape)
+        rows = max(1, LOGITS_CHUNK // V)
+        for start in range(0, N, rows):
+            part = slice(start, min(start + rows, N))
+            logits = fused._head(normed_NE[part]) if ctx.logits is None else ctx.logits
+            fused.call.log_probs_backward(
+                *(logits.shape[0], V, logits, targets_N[part], ctx.temperature, lse_N[part], grad_N[part])
+            )
+            through[part] = fused._head.back(logits)
+            head_grad += logits.t() @ normed_NE[part]
+        ctx.logits = None  # overwritten: this graph has been walked
+        grad_NE, _, norm_grad = norm_backward(fused.call, hidden_NE, fused._norm, scale_N, through, None)
+        return grad_NE, None, None, None, norm_grad.to(weight.dtype), head_grad.to(ctx.head_dtype)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from burnish.errors import EngineError
+from burnish.policy import kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,12 @@ class SamplingDistribution:
         if self.temperature == 0.0:
             ids_B = logits_BV.argmax(-1)
             return ids_B, torch.zeros(ids_B.shape, dtype=torch.float32, device=ids_B.device)
+        call = kernels.library() if logits_BV.dtype is torch.bfloat16 and logits_BV.device.type == "cpu" else None
+        if call is not None and not self.truncated:
+            (B, V), logits_BV = logits_BV.shape, logits_BV.contiguous()
+            ids_B, logp_B = torch.empty(B, dtype=torch.long), torch.empty(B)
+            call.draw(B, V, logits_BV, self.temperature, uniform_B.double().contiguous(), ids_B, logp_B)
+            return ids_B, logp_B
         log_probs_BV = self.log_probs(logits_BV)
         mass_BV = log_probs_BV.exp().cumsum(-1, dtype=torch.float64)
         # Scaled to the mass that is really there: rounding leaves the total a little off one.

@@ -11,20 +11,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from burnish.errors import EngineError, TrainingError
 from burnish.journal import Journal, Ledger
 from burnish.journal.observe import observe
 from burnish.learner import checkpoint
 from burnish.learner.learner import Learner
-from burnish.metrics import Metrics, merge, values
+from burnish.metrics import Mean, Metric, Metrics, merge, values
 from burnish.records import Dropped, Group, Problem, Sample, Sampling, Tokens
 from burnish.rollout import Sampler
 from burnish.run.display import Display
 
 CANARY_TOLERANCE = 0.05
 """Nats; bfloat16 products of different shapes differ by about a tenth of this."""
+
+MOST_REMOVED = 0.1
+"""A correction that takes out more of the tokens than this is worth a sentence."""
 
 COLUMNS = (
     ("verdict/pass_rate", "pass rate", "{:6.1%}"),
@@ -39,14 +42,45 @@ COLUMNS = (
 )
 
 
+Annotate = Callable[[list[Group]], list[Group]]
+
+
 class Source(Protocol):
     """Problems to train on, resumable. (burnish.tasks.source.Source)"""
 
     def take(self, n: int) -> list[Problem]: ...
 
-    def state(self) -> dict[str, int]: ...
+    def state(self) -> Mapping[str, Any]: ...
 
-    def restore(self, state: Mapping[str, int]) -> None: ...
+    def restore(self, state: Mapping[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Observing(Protocol):
+    """A source that chooses by what was measured. (burnish.tasks.curriculum.Curriculum)"""
+
+    def observe(self, groups: Sequence[Group]) -> Mapping[str, float]: ...
+
+
+class Steering(Protocol):
+    """What follows the run's metrics from step to step. (burnish.algos.steering.Steered)"""
+
+    def observe(self, stats: Mapping[str, Metric]) -> Mapping[str, float]: ...
+
+    def state(self) -> Mapping[str, Any]: ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Refill:
+    """Dynamic sampling: problems without signal are replaced until a step is full or `budget` times its prompts are used up.
+
+    Each round asks for as many problems as are missing, so nothing that was sampled is thrown away.
+    """
+
+    budget: float
+    informative: Callable[[Group], bool]
 
 
 @dataclass(frozen=True)
@@ -65,8 +99,18 @@ class LocalStream:
     """Samples on demand with the newest weights: the version that samples is the version that trains."""
 
     def __init__(
-        self, source: Source, sampler: Sampler, samples: int, learner: Learner, canary: Sequence[int], clock: Clock
+        self,
+        source: Source,
+        sampler: Sampler,
+        samples: int,
+        learner: Learner,
+        canary: Sequence[int],
+        clock: Clock,
+        refill: Refill | None = None,
+        annotate: Annotate | None = None,
     ) -> None:
+        self._refill, self._annotate = refill, annotate
+        self.short = 0  # groups with signal that the last take lacked when its budget was spent
         self._source, self._sampler, self._samples, self._learner, self._clock = (
             source,
             sampler,
@@ -81,7 +125,26 @@ class LocalStream:
         """The next problems, sampled and judged. Seeds come from (run seed, problem id, index, version)."""
         problems = self._source.take(prompts)
         with self._clock.timing("sample and verify"):
-            return self._sampler.groups(problems, self._samples)
+            groups = self._judged(problems)
+            return groups if self._refill is None else self._filled(groups, prompts, self._refill)
+
+    def _judged(self, problems: Sequence[Problem]) -> list[Group]:
+        groups = self._sampler.groups(problems, self._samples)
+        return groups if self._annotate is None else self._annotate(groups)
+
+    def _filled(self, groups: list[Group], prompts: int, refill: Refill) -> list[Group]:
+        left = int(refill.budget * prompts) - prompts
+        seen = {group.problem.id for group in groups}
+        self.short = prompts - sum(map(refill.informative, groups))
+        while self.short > 0 and left > 0:
+            problems = self._source.take(min(self.short, left))
+            left -= len(problems)
+            fresh = [problem for problem in problems if problem.id not in seen]  # a small split comes round again
+            more = self._judged(fresh) if fresh else []
+            seen |= {problem.id for problem in fresh}
+            self.short -= sum(map(refill.informative, more))
+            groups = [*groups, *more]
+        return groups
 
     def publish(self, weights: object, version: int) -> None:
         """Hand the engine its weights and compare its answer to a canary prompt with the learner's. Raises EngineError."""
@@ -152,7 +215,8 @@ class TimedLearner:
 class LocalRun:
     """Everything the loop asks for, in one process; also the journal it writes to.
 
-    notify  called with the metrics of every finished step (a display)
+    notify    called with the metrics of every finished step (a display)
+    annotate  adds facts to judged groups before they are trained on (the scores of a reward model)
     """
 
     def __init__(
@@ -166,18 +230,17 @@ class LocalRun:
         canary: Sequence[int],
         seed: int,
         display: Display,
+        steering: Steering | None = None,
+        refill: Refill | None = None,
+        stored: bool = False,
+        annotate: Annotate | None = None,
     ) -> None:
-        self._learner, self._journal, self._cadence, self._source, self.needs, self._display = (
-            learner,
-            journal,
-            cadence,
-            source,
-            needs,
-            display,
-        )
+        self.source, self.steering, self._stored = source, steering, stored
+        self._learner, self._journal, self._cadence = learner, journal, cadence
+        self.needs, self._display = needs, display
         self._clock = Clock(Ledger(learner.policy.parameters))
         sampler = replace(sampler, sampling=replace(sampler.sampling, seed=seed))
-        self.stream = LocalStream(source, sampler, cadence.samples, learner, canary, self._clock)
+        self.stream = LocalStream(source, sampler, cadence.samples, learner, canary, self._clock, refill, annotate)
         self.learner = TimedLearner(learner, self._clock)
         self.journal = self
         self.prompts_per_step = cadence.prompts
@@ -201,7 +264,9 @@ class LocalRun:
             self._journal.truncate({"metrics": 0, "events": 0, "step": None})
             return
         self._learner.restore(found.learner)
-        self._source.restore(found.run["source"])
+        self.source.restore(found.run["source"])
+        if self.steering is not None:
+            self.steering.restore(found.run.get("steering", {}))
         self._clock.ledger = Ledger.restore(found.run["ledger"])
         self._journal.truncate(found.run["journal"])
         self._next, self._flat = found.step, int(found.run["flat"])
@@ -220,10 +285,11 @@ class LocalRun:
         with self._clock.timing("checkpoint"):
             self._journal.event("checkpoint", step=step)  # before the offset: a resumed run has the same events
             run = {
-                "source": self._source.state(),
+                "source": self.source.state(),
                 "journal": self._journal.offset(),
                 "flat": self._flat,
                 "ledger": self.ledger.state(),
+                "steering": self.steering.state() if self.steering is not None else {},
             }
             checkpoint.write(self.checkpoints, step, self._learner.state(), run)
 
@@ -232,8 +298,11 @@ class LocalRun:
     ) -> None:
         """Write a step down; stop the run where going on is pointless."""
         seen = observe(groups, dropped, samples)
-        merged = merge(seen, stats)
-        sampled, trained = int(seen["tokens/sampled"].value), sum(len(sample.tokens.ids) for sample in samples)
+        merged = merge(seen, stats, self._observed(groups, stats))
+        sampled, trained = (
+            0 if self._stored else int(seen["tokens/sampled"].value),
+            sum(len(sample.tokens.ids) for sample in samples),
+        )
         self.ledger.sampled(sampled)
         self.ledger.trained(trained)
         self.ledger.forwarded(sum(len(group.prompt.ids) for group in groups))
@@ -249,6 +318,7 @@ class LocalRun:
             },
         )
         self._next = step
+        self._remark(step, merged)
         missing = seen["verdict/none"].value
         if missing > self._cadence.max_no_verdict:
             faults = sorted(
@@ -274,6 +344,29 @@ class LocalRun:
             raise TrainingError(
                 f"{self._flat} steps in a row had no signal ({why} in the last one), so there is nothing to learn from; "
                 "take easier or harder problems, more samples a problem, or a longer max_new."
+            )
+
+    def _observed(self, groups: Sequence[Group], stats: Metrics) -> Metrics:
+        """Tell those who follow the run what happened; what they made of it."""
+        found = dict(self.steering.observe(stats)) if self.steering is not None else {}
+        if isinstance(self.source, Observing):
+            found |= self.source.observe(groups)
+        return {name: Mean(value, 1.0) for name, value in found.items()}
+
+    def _remark(self, step: int, merged: Metrics) -> None:
+        """Say what a person should look at."""
+        removed = merged["correction/masked"].value if "correction/masked" in merged else 0.0
+        if removed > MOST_REMOVED:
+            self._journal.event("removed", step=step, share=removed)
+            self._display.note(
+                f"Step {step}: the off-policy correction took out {removed:.0%} of the tokens; sampler and learner are far apart "
+                f"(effective share {merged['gap/effective'].value:.0%}). Fewer updates a step, or wider bounds, keep more."
+            )
+        if self.stream.short > 0:
+            self._journal.event("refill_spent", step=step, short=self.stream.short)
+            self._display.note(
+                f"Step {step}: {self.stream.short} of {self.prompts_per_step} groups with signal are missing and selection.refill is "
+                "spent; the step trains on the others."
             )
 
 

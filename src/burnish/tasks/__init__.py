@@ -26,9 +26,25 @@ from burnish.tasks.source import Source
 
 TASKS: dict[str, str] = {
     "chain": "burnish.tasks.chain:Chain",
+    "code_contests": "burnish.tasks.code_contests:CodeContests",
     "countdown": "burnish.tasks.countdown:Countdown",
     "gsm8k": "burnish.tasks.gsm8k:Gsm8k",
+    "humaneval": "burnish.tasks.humaneval:HumanEval",
+    "mbpp": "burnish.tasks.mbpp:Mbpp",
     "rows": "burnish.tasks.rows:Rows",
+    "arithmetic": "burnish.tasks.puzzles.arithmetic:Arithmetic",
+    "base_arithmetic": "burnish.tasks.puzzles.bases:Bases",
+    "calendar": "burnish.tasks.puzzles.dates:Calendar",
+    "countdown_endless": "burnish.tasks.puzzles.expressions:EndlessCountdown",
+    "counting": "burnish.tasks.puzzles.sorting:Counting",
+    "graph_path": "burnish.tasks.puzzles.paths:Paths",
+    "composed": "burnish.tasks.composed:ComposedTask",
+    "reasoning_gym": "burnish.tasks.reasoning_gym:ReasoningGym",
+    "knights_knaves": "burnish.tasks.puzzles.knights:Knights",
+    "sorting": "burnish.tasks.puzzles.sorting:Sorting",
+    "sudoku": "burnish.tasks.puzzles.sudoku:Sudoku",
+    "twenty_four": "burnish.tasks.puzzles.expressions:TwentyFour",
+    "unit_conversion": "burnish.tasks.puzzles.units:Units",
 }
 
 
@@ -160,9 +176,9 @@ def _capital(text: str) -> str:
 
 
 def _near(name: str, names: Iterable[str]) -> str:
-    """The tail of a message: the nearest of the names, or all of them (the first twelve) where none is near."""
+    """The tail of a message: the nearest of the names, or all of them (the first thirty) where none is near."""
     choices = sorted(names)
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {near[0]!r}"
-    return f"; there are {', '.join(choices[:12]) or 'none'}{', ...' if len(choices) > 12 else ''}"
+    return f"; there are {', '.join(choices[:30]) or 'none'}{', ...' if len(choices) > 30 else ''}"

@@ -62,6 +62,10 @@ class Chain:
     def messages(self, problem: Problem) -> tuple[Message, ...]:
         return (Message("user", problem.question),)
 
+    def level(self, problem: Problem) -> str:
+        """What makes one chain harder than another: the number of its steps."""
+        return f"{problem.question.count(',')} steps"
+
     def gold(self, problem: Problem) -> str:
         """The steps written out, and the answer."""
         return _reasoned(work_out(problem.question))

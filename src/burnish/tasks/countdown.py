@@ -77,6 +77,10 @@ class Countdown(FileTask):
         held_out = {problem.fingerprint for problem in self.held_out()}
         return search_traces.documents(seed, held_out.__contains__, give_up_share, most_attempts, sizes)
 
+    def level(self, problem: Problem) -> str:
+        """What makes one problem harder than another: how many numbers there are to combine."""
+        return f"{len(problem.reference['numbers'])} numbers"
+
     def gold(self, problem: Problem) -> str | None:
         """A right response found by `solve`; None where the problem has no solution."""
         numbers, target = problem.reference["numbers"], problem.reference["target"]

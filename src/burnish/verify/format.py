@@ -21,14 +21,18 @@ STYLES: tuple[str, ...] = get_args(Style)
 _THINK, _THINK_END = "<think>", "</think>"
 _ANSWER, _ANSWER_END = "<answer>", "</answer>"
 _MARKS = (_ANSWER, "\\boxed", "\\fbox", "####")  # begin an answer, so what holds one and was not read is half of one
+_MOST_BOXES = 64
 _BARE_LIMIT = 100  # characters: a longer line is prose, not "nothing but the answer"
 
 # Tokens a decoder may leave at the very end: <|im_end|>, <｜end▁of▁sentence｜>, </s>, <eos>, <pad>, <end_of_turn>.
 _SPECIAL = re.compile(r"<\|[^<>|]{1,40}\|>|<｜[^<>｜]{1,40}｜>|</s>|<eos>|<pad>|<end_of_turn>")
 _SPECIAL_LIMIT = 44
 _BRACES = re.compile(r"\\(?:boxed|fbox)[ \t]{0,4}\{|\\.|[{}]", re.DOTALL)
+_UNBRACED = re.compile(r"\\(?:boxed|fbox)[ \t]{1,4}(-?[0-9][0-9.,/]{0,30}(?<![.,/])|[A-Za-z](?![A-Za-z]))")
 _PHRASE = re.compile(
-    r"\bthe (?:final |correct )?answer is[ \t]*:?|(?:\A|(?<=\n))[ \t]*(?:A|Answer|Final answer)[ \t]*:", re.IGNORECASE
+    r"\b(?:the|my|our) (?:final |correct |right |best ){0,2}(?:answer|option|choice)(?: is[ \t]*:?|:)(?: (?:option|choice)\b)?"
+    r"|(?:\A|(?<=\n))[ \t#*_]{0,8}(?:A|Answer|Final answer|The answer|The final answer)[ \t*_]{0,4}:[*_]{0,3}",
+    re.IGNORECASE,
 )
 
 
@@ -179,7 +183,54 @@ def _boxed(region: str) -> str | None:
                 found = (start, match.start())
         elif len(token) > 2:
             opened.append(match.end())
-    return None if found is None else region[found[0] : found[1]].strip()
+    if found is None:
+        unbraced = _UNBRACED.findall(region)
+        return unbraced[-1] if unbraced else None
+    return region[found[0] : found[1]].strip()
+
+
+_BETWEEN = re.compile(
+    r"(?:[\s,;.$&]|\\\\|\\[,;:! ]|\\(?:quad|qquad|text)\b|[{}]|"
+    r"\b(?:and|or|perhaps|maybe|possibly|either|also|alternatively)\b){0,40}"
+)
+
+
+def joined_boxes(region: str) -> str | None:
+    r"""The boxes that stand side by side at the end, as one answer: `\boxed{1}, \boxed{2}` is "1, 2".
+
+    Between them there may be white space, commas, "and" and "or" only. None where the last box stands alone, or where
+    all of them hold the same. For those who compare lists; whoever wants one value takes the last box.
+    """
+    spans = _box_spans(region)
+    run: list[tuple[int, int]] = []
+    for outer, start, end in reversed(spans):
+        if run and not _BETWEEN.fullmatch(region[end + 1 : run[-1][0]]):
+            break
+        run.append((outer, start))
+        if len(run) > _MOST_BOXES:
+            break
+    if len(run) < 2:
+        return None
+    ends = {start: end for _, start, end in spans}
+    contents = [region[start : ends[start]].strip() for _, start in reversed(run)]
+    return ", ".join(contents) if len(set(contents)) > 1 else None
+
+
+def _box_spans(region: str) -> list[tuple[int, int, int]]:
+    """(begin of the command, begin and end of the content) of every outermost box, in order."""
+    opened: list[tuple[int, int]] = []
+    spans: list[tuple[int, int, int]] = []
+    for match in _BRACES.finditer(region):
+        token = match.group()
+        if token == "{":
+            opened.append((-1, -1))
+        elif token == "}":
+            outer, start = opened.pop() if opened else (-1, -1)
+            if start >= 0 and not any(begin >= 0 for begin, _ in opened[-_MOST_BOXES:]):
+                spans.append((outer, start, match.start()))
+        elif len(token) > 2:
+            opened.append((match.start(), match.end()))
+    return spans
 
 
 def _hashed(region: str) -> str | None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import queue
 import selectors
 import signal
 import socket
@@ -23,74 +22,33 @@ import sys
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any
 
 from burnish.errors import BurnishError, ConfigError
-from burnish.records import Key, Verdict
+from burnish.records import Verdict
+from burnish.verify.process import QUEUED_S, Item, Limits, Worker, ending, resident
+from burnish.verify.tally import Tally
 
 _LONGEST_WAIT_S = 1.0
 _REAPING_S = 0.05  # how often to look whether a killed process is gone
 _STALL_S = 0.1  # a round that took this much longer than it meant to: this thread was not run
-_MOST_IN_FLIGHT = 64  # items one worker may hold: enough to hide the pipe when verdicts take microseconds ...
-_QUEUED_S = 0.02  # ... and no more than it works off in this time, so slow verdicts spread over the workers
+_MOST_IN_FLIGHT = 64  # items one worker may hold: enough to hide the pipe when verdicts take microseconds
 _BAD_STARTS = 3
+_LOOK_S = 0.2  # how often the memory of the workers is looked at
 _CHUNK = 1 << 20  # more than a pipe holds, so one read takes all there is
-
-
-@dataclass(slots=True)
-class Inquiry:
-    """One call of `Pool.judge`: where its verdicts go, and whether anybody still wants them."""
-
-    answers: queue.SimpleQueue[tuple[Key, Verdict]] = field(default_factory=queue.SimpleQueue)
-    abandoned: bool = False
-
-
-@dataclass(slots=True)
-class Item:
-    """One response to judge. `line` is what the worker is sent; `retried` once a worker died on it."""
-
-    number: int
-    key: Key
-    line: bytes
-    inquiry: Inquiry
-    retried: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds for one item, seconds for a worker to start, bytes of address space of a worker."""
-
-    deadline_s: float
-    start_s: float
-    memory_bytes: int
-
-
-class _Worker:
-    """A process, what it was sent and has not answered (oldest first), and what is still on its way in and out."""
-
-    def __init__(self, process: subprocess.Popen[bytes], now: float) -> None:
-        assert process.stdin is not None and process.stdout is not None
-        self.process = process
-        self.inward, self.outward = process.stdin.fileno(), process.stdout.fileno()
-        os.set_blocking(self.inward, False)
-        os.set_blocking(self.outward, False)
-        self.flight: deque[Item] = deque()
-        self.since = now  # when it began to start, or began on flight[0]
-        self.ready = self.used = self.gone = False
-        self.unsent, self.unread = bytearray(), b""
-        self.pace = _QUEUED_S  # seconds a verdict takes lately; as slow to begin with as holds one item in flight
 
 
 class Supervisor:
     """Owns the workers of one Pool. See the module's docstring for which methods other threads may call."""
 
-    def __init__(self, verifier: str, workers: int, limits: Limits) -> None:
+    def __init__(self, verifier: str, workers: int, limits: Limits, tally: Tally) -> None:
         self.error: BurnishError | None = None
+        self.tally = tally
+        self._look = 0.0
         self._verifier, self._size, self._limits = verifier, workers, limits
         self._inbox: deque[Item] = deque()
         self._suspects: deque[Item] = deque()  # their worker died on them; each waits for a fresh worker of its own
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         self._dead: list[subprocess.Popen[bytes]] = []
         self._bad_starts = 0
         self._closing = self._hungry = False
@@ -111,6 +69,12 @@ class Supervisor:
     @property
     def alive(self) -> bool:
         return self._thread.is_alive() and not self._closing
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """(workers alive, items waiting or given out), as seen from another thread: exact only where nothing happens."""
+        workers = list(self._workers)
+        return len(workers), len(self._inbox) + len(self._suspects) + sum(len(worker.flight) for worker in workers)
 
     def submit(self, item: Item) -> None:
         """Hand over one item; its verdict will be put in its inquiry."""
@@ -163,6 +127,8 @@ class Supervisor:
         if stall > _STALL_S:
             for worker in self._workers:
                 worker.since += stall
+        if self._inbox or self._suspects or any(worker.flight for worker in self._workers):
+            self.tally.busy_s += now - self._seen
         self._seen = now
         for key, mask in events:
             worker = key.data
@@ -173,6 +139,7 @@ class Supervisor:
             elif not worker.gone:
                 self._write(worker)
         self._enforce(now)
+        self._retire(now)
         self._dispatch(now)
         self._dead = [process for process in self._dead if process.poll() is None]
 
@@ -181,23 +148,27 @@ class Supervisor:
         longest = _REAPING_S if self._dead else _LONGEST_WAIT_S
         return max(0.0, min([longest, *(end - now for end in ends)]))
 
-    def _allowed(self, worker: _Worker) -> float:
+    def _allowed(self, worker: Worker) -> float:
         return self._limits.deadline_s if worker.ready else self._limits.start_s
 
     def _spawn(self) -> None:
         # The parent's module search path, so a "my.module:attr" that it can import can be imported there; -P keeps the
         # working directory out unless the parent has it. A session of its own: a kill takes what the verifier started
         # with it, and Ctrl-C in a terminal is the parent's business only.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+            "BURNISH_DEADLINE_S": str(self._limits.deadline_s),  # a verifier that runs programs gives up before that
+        }
         command = [sys.executable, "-P", "-m", "burnish.verify.worker", self._verifier, str(self._limits.memory_bytes)]
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment, start_new_session=True
         )
-        worker = _Worker(process, time.monotonic())
+        worker = Worker(process, time.monotonic())
         self._workers.append(worker)
         self._selector.register(worker.outward, selectors.EVENT_READ, worker)
 
-    def _bury(self, worker: _Worker) -> None:
+    def _bury(self, worker: Worker) -> None:
         """Kill a worker and everything in its session, and forget it. Its items are the caller's to save first."""
         worker.gone = True
         self._workers.remove(worker)
@@ -215,7 +186,7 @@ class Supervisor:
 
     # ---- answers
 
-    def _read(self, worker: _Worker, now: float) -> None:
+    def _read(self, worker: Worker, now: float) -> None:
         """Take in all that a worker has said; where it has hung up or talks nonsense, see to what it leaves behind."""
         try:
             chunk = os.read(worker.outward, _CHUNK)
@@ -229,45 +200,77 @@ class Supervisor:
         try:
             for line in lines:
                 self._hear(worker, json.loads(line), now)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, LookupError, OverflowError):
             self._lost(worker)  # something else wrote into its channel
 
-    def _hear(self, worker: _Worker, message: list[Any], now: float) -> None:
+    def _hear(self, worker: Worker, message: list[Any], now: float) -> None:
         worker.since = now
         if not worker.ready:
             if message[0] != "ready":
                 self.error = ConfigError(f"a worker could not load verifier {self._verifier!r}: {message[1]}")
             worker.ready = True
+            worker.resident = resident(worker.process.pid)
             return
         number, outcome, score, parts, found, why, seconds, fault = message
         if not worker.flight or number != worker.flight[0].number:
             raise ValueError(f"a worker answered {number!r}, which it was not on")
         verdict = Verdict(outcome, score, parts, found, why, seconds, fault)
         self._give(worker.flight.popleft(), verdict)
+        worker.answered += 1
         worker.pace += 0.2 * (seconds - worker.pace)
         self._bad_starts = 0
 
     def _give(self, item: Item, verdict: Verdict) -> None:
+        if item.inquiry.abandoned:
+            return  # whoever asked has gone, or has counted it as late
+        self.tally.verdict(verdict)
         item.inquiry.answers.put((item.key, verdict))
 
-    def _lost(self, worker: _Worker) -> None:
+    def _lost(self, worker: Worker) -> None:
         """A worker died by itself: suspect the item it was on, send the others elsewhere, start another worker."""
-        if not worker.used:
+        self.tally.restart("crashed" if worker.used else "start")
+        if not worker.used and not worker.retiring:
             self._bad_start("ended before it was sent anything")
         elif worker.flight:
             item = worker.flight.popleft()
             if item.retried:
-                why = "the verifier's process died on this response, twice"
+                why = f"the verifier's process died on this response, twice{ending(worker.process)}"
                 self._give(item, Verdict("no_verdict", None, why=why, fault="crashed"))
             else:
                 item.retried = True
                 self._suspects.append(item)
         self._replace(worker)
 
-    def _replace(self, worker: _Worker) -> None:
+    def _replace(self, worker: Worker) -> None:
         self._inbox.extendleft(reversed(worker.flight))
         self._bury(worker)
-        self._spawn()
+        if not worker.retiring:  # it has its successor already
+            self._spawn()
+
+    def _retire(self, now: float) -> None:
+        """Let workers that have answered enough, aged or grown end in peace, each with its successor on the way."""
+        looking = now >= self._look
+        if looking:
+            self._look = now + _LOOK_S
+        for worker in list(self._workers):
+            if not worker.retiring and worker.ready and (reason := self._spent(worker, now, looking)):
+                worker.retiring = True
+                self.tally.restart(reason)
+                self._spawn()
+            if worker.retiring and not worker.flight:
+                self._bury(worker)
+
+    def _spent(self, worker: Worker, now: float, looking: bool) -> str | None:
+        """Why a worker is to be replaced: items, age, memory; None where it may go on."""
+        limits = self._limits
+        if limits.items is not None and worker.answered >= limits.items:
+            return "items"
+        if limits.age_s is not None and now - worker.born >= limits.age_s:
+            return "age"
+        if looking and worker.used and limits.growth_bytes is not None:
+            grown = resident(worker.process.pid) - worker.resident
+            return "memory" if grown >= limits.growth_bytes else None
+        return None
 
     def _bad_start(self, what: str) -> None:
         self._bad_starts += 1
@@ -286,6 +289,7 @@ class Supervisor:
             if worker.gone or worker.since != before:
                 continue
             if not worker.ready:
+                self.tally.restart("start")
                 self._bad_start(f"was not ready within {self._limits.start_s:g} s")
                 self._replace(worker)
             elif worker.process.poll() is not None:  # dead, while a child of its own keeps the pipe open
@@ -294,19 +298,20 @@ class Supervisor:
                 item = worker.flight.popleft()
                 why = f"no verdict within {self._limits.deadline_s:g} s"
                 self._give(item, Verdict("no_verdict", None, why=why, seconds=now - worker.since, fault="timeout"))
+                self.tally.restart("timeout")
                 self._replace(worker)
 
     # ---- requests
 
-    def _room(self, worker: _Worker) -> int:
+    def _room(self, worker: Worker) -> int:
         """How many more items a worker may be sent."""
-        if not worker.ready or worker.gone:
+        if not worker.ready or worker.gone or worker.retiring:
             return 0
-        window = min(_MOST_IN_FLIGHT, int(_QUEUED_S / max(worker.pace, 1e-6)))
+        window = min(_MOST_IN_FLIGHT, int(QUEUED_S / max(worker.pace, 1e-6)))
         return max(1, window) - len(worker.flight)
 
     def _dispatch(self, now: float) -> None:
-        ready = [worker for worker in self._workers if worker.ready]
+        ready = [worker for worker in self._workers if worker.ready and not worker.retiring]
         for worker in sorted(ready, key=lambda worker: len(worker.flight)):
             items: list[Item] = []
             if self._suspects and not worker.used:
@@ -325,7 +330,7 @@ class Supervisor:
                 items.append(item)
         return items
 
-    def _send(self, worker: _Worker, items: list[Item], now: float) -> None:
+    def _send(self, worker: Worker, items: list[Item], now: float) -> None:
         if not worker.flight:
             worker.since = now
         worker.used = True
@@ -336,7 +341,7 @@ class Supervisor:
             worker.unsent += item.line
         self._write(worker)
 
-    def _write(self, worker: _Worker) -> None:
+    def _write(self, worker: Worker) -> None:
         """Push as much as the pipe takes; the selector calls again for the rest."""
         try:
             while worker.unsent:

@@ -22,6 +22,7 @@ from burnish.records import Problem, Verdict
 from burnish.verify import Verifier, judge, load
 
 _PR_SET_PDEATHSIG = 1
+OUT_OF_MEMORY = 79  # the exit status of a worker whose verifier has filled its memory
 
 
 def main(verifier_name: str, memory_bytes: int) -> int:
@@ -40,18 +41,30 @@ def main(verifier_name: str, memory_bytes: int) -> int:
         return 1
     _send(answers, json.dumps(["ready"]))
     for line in requests:
-        _send(answers, _answer(verifier, line))
+        _send(answers, _answer(verifier, line, limit))
     return 0
 
 
-def _answer(verifier: Verifier, line: bytes) -> str:
+def _answer(verifier: Verifier, line: bytes, limit: int) -> str:
     number, fields, response = json.loads(line)
     verdict = judge(verifier, Problem(*fields), response)
+    if verdict.fault == "crashed" and verdict.why.startswith("MemoryError") and _mapped() > limit // 2:
+        # What filled the memory is still there: perhaps a leak of the items before this one, which is tried elsewhere.
+        os._exit(OUT_OF_MEMORY)
     try:
         return json.dumps([number, *_fields(verdict)])
     except (TypeError, ValueError, AttributeError) as error:
         why = f"the verdict cannot be written as JSON: {error}"
         return json.dumps([number, "no_verdict", None, {}, None, why[:300], verdict.seconds, "crashed"])
+
+
+def _mapped() -> int:
+    """Bytes of address space this process has taken; 0 where the system does not say so in /proc."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, MemoryError):
+        return 0
 
 
 def _fields(verdict: Verdict) -> list[Any]:

@@ -7,15 +7,17 @@ progress and sentences to standard error. Not for: what the verbs do (pipelines)
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from burnish.cli import judging
+from burnish.cli.given import Json, Options, Verbs, as_options, print_result
 from burnish.errors import BurnishError, ConfigError
 
 app = typer.Typer(
     name="burnish",
+    cls=Verbs,
     help="Train language models to reason by reinforcement learning with verifiable rewards.",
     no_args_is_help=True,
     add_completion=False,
@@ -26,11 +28,7 @@ app = typer.Typer(
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Settings to change, as key.sub=value.", metavar="[KEY=VALUE]...")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, and no progress.")]
 RunFile = Annotated[str, typer.Argument(help="A TOML file; see docs/configuration.md.", metavar="RUN.toml")]
-Options = Annotated[
-    list[str] | None, typer.Option("--option", "-o", help="An option of the task, as key=value; may be repeated.")
-]
 Temperature = Annotated[float, typer.Option(help="0 is greedy.", min=0.0)]
 TopP = Annotated[
     float, typer.Option(help="Cut to the smallest set of tokens with this mass; 1 is off.", min=0.0, max=1.0)
@@ -61,13 +59,35 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in `out` as if it had never stopped.")
     ] = False,
+    from_rollouts: Annotated[
+        str | None, typer.Option(help="Train on the rollouts of this run directory, rewarded anew; sample none.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model on a task by reinforcement learning."""
+    import json
+
     from burnish.config import RunConfig, load
     from burnish.pipelines import rl
 
-    _print_report(rl.train(load(RunConfig, run, overrides or []), resume, quiet=as_json), as_json)
+    changes = [*(overrides or []), *([f"stored.rollouts={json.dumps(from_rollouts)}"] if from_rollouts else [])]
+    _print_report(rl.train(load(RunConfig, run, changes), resume, quiet=as_json), as_json)
+
+
+@app.command()
+def explain(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe's name; none lists them all.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(help="Settings of the recipe to change, as key=value.", metavar="[KEY=VALUE]..."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a recipe is: its formula, its settings, its paper, and where other systems differ."""
+    from burnish.pipelines import explain as pipeline
+
+    found = pipeline.explain(recipe, as_options(settings))
+    print_result(found, as_json, found["text"])
 
 
 @app.command()
@@ -86,7 +106,54 @@ def pretrain(run: RunFile, overrides: Overrides = None, as_json: Json = False) -
     }
     cost = f"{made.tokens:,} tokens in {made.seconds:.0f} s, loss {made.loss:.3f} nats a token"
     sentence = f"{made.out}: {made.policy.parameters:,} parameters, {cost}."
-    _print(result, as_json, sentence)
+    print_result(result, as_json, sentence)
+
+
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in `out` as if it had never stopped.")]
+
+
+@app.command()
+def sft(run: RunFile, overrides: Overrides = None, resume: Resume = False, as_json: Json = False) -> None:
+    """Fine-tune a model on conversations, prompts with completions, or text."""
+    from burnish.config import SftConfig, load
+    from burnish.pipelines import sft as pipeline
+
+    _print_learned(pipeline.sft(load(SftConfig, run, overrides or []), resume, quiet=as_json), as_json)
+
+
+@app.command()
+def rm(run: RunFile, overrides: Overrides = None, resume: Resume = False, as_json: Json = False) -> None:
+    """Train a reward model on preference pairs, and measure it on prompts it never saw."""
+    from burnish.config import RewardModelConfig, load
+    from burnish.pipelines import reward_model as pipeline
+
+    config = load(RewardModelConfig, run, overrides or [])
+    _print_learned(pipeline.reward_model(config, resume, quiet=as_json), as_json)
+
+
+@app.command()
+def dpo(run: RunFile, overrides: Overrides = None, resume: Resume = False, as_json: Json = False) -> None:
+    """Learn from preference pairs with dpo, ipo, cdpo, kto, orpo or simpo."""
+    from burnish.config import PreferenceConfig, load
+    from burnish.pipelines import preference as pipeline
+
+    config = load(PreferenceConfig, run, overrides or [])
+    _print_learned(pipeline.preference(config, resume, quiet=as_json), as_json)
+
+
+@app.command()
+def select(run: RunFile, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Keep the best of many completions of each problem as a data set, by verifier or reward model."""
+    from burnish.config import SelectConfig, load
+    from burnish.pipelines import select as pipeline
+
+    made = pipeline.select(load(SelectConfig, run, overrides or []), quiet=as_json)
+    removed = ", ".join(f"{count} {reason}" for reason, count in made["removed"].items()) or "none"
+    sentence = (
+        f"{made['out']}/kept.jsonl: {made['kept']:,} of {made['completions']:,} completions, for {made['problems_kept']:,} of "
+        f"{made['problems']:,} problems. Removed: {removed} (removed.jsonl)."
+    )
+    print_result(made, as_json, sentence)
 
 
 @app.command(name="eval")
@@ -118,7 +185,7 @@ def evaluate(
             f"pass@{max(ks)} needs at least {max(ks)} samples for each problem, but --samples is {count}."
         )
     sampling = Sampling(temperature, top_p, top_k, max_new, (), seed)
-    report = measure.evaluate(model, task, _options(options), problems, count, ks, sampling, system, quiet=as_json)
+    report = measure.evaluate(model, task, as_options(options), problems, count, ks, sampling, system, quiet=as_json)
     _print_report(report, as_json)
 
 
@@ -149,7 +216,7 @@ def sample(
     if options and task is None:
         raise ConfigError("--option has no effect without --task; name the task, or leave the option out.")
     sampling = Sampling(temperature, top_p, top_k, max_new, (), seed)
-    text, verdict = measure.sample(model, problem, task, _options(options), answer, sampling, system, show)
+    text, verdict = measure.sample(model, problem, task, as_options(options), answer, sampling, system, show)
     result = {
         "text": text,
         "outcome": verdict.outcome if verdict else None,
@@ -160,7 +227,7 @@ def sample(
         if verdict
         else "Nobody knows the right answer here; give --answer to have it judged."
     )
-    _print(result, as_json, f"\n{sentence}")
+    print_result(result, as_json, f"\n{sentence}")
 
 
 @app.command()
@@ -170,6 +237,7 @@ def check(run: RunFile, overrides: Overrides = None, as_json: Json = False) -> N
     from burnish.pipelines import check as pipeline
 
     found = pipeline.check(load(RunConfig, run, overrides or []))
+    hacks = found["hack_probe"]
     probe, size = found["probe"], "endless" if found["train_problems"] is None else f"{found['train_problems']:,}"
     failures = found["gold_failures"]
     lines = [
@@ -177,7 +245,21 @@ def check(run: RunFile, overrides: Overrides = None, as_json: Json = False) -> N
         f"{found['task']}: {size} training and {found['held_out_problems']:,} held-out problems; "
         f"{found['golds_checked'] - len(failures):,} of {found['golds_checked']:,} gold answers pass their own verifier.",
         *(f"  {failure['problem']} ({failure['where']}): {failure['why']}" for failure in failures[:20]),
-        f"About {found['memory_gib']['total']:.2f} GiB of memory for {found['parameters']:,} parameters.",
+        *(
+            [
+                f"{hacks['answers']} degenerate answers tried on {hacks['problems']} problems: the best is right for "
+                f"{hacks['right']:.0%} [{hacks['low']:.0%}, {hacks['high']:.0%}], a blind guess for {hacks['chance']:.0%}."
+            ]
+            if hacks
+            else []
+        ),
+        f"About {found['memory_gib']['total']:.2f} GiB of memory for {found['parameters']:,} parameters"
+        + "".join(
+            f", {found['memory_gib'][part]:.2f} of it the {part.replace('_', ' ')}"
+            for part in ("reference", "critic", "reward_model")
+            if found["memory_gib"][part]
+        )
+        + ".",
         f"{probe['answers']:.0f} answers sampled: {probe['pass_rate']:.0%} right, {probe['cut_off']:.0%} cut off, "
         f"{probe['no_verdict']:.0%} without a verdict; {probe['no_signal']:.0%} of the groups have no signal; "
         f"mean length {probe['mean_length']:.0f} tokens.",
@@ -185,42 +267,14 @@ def check(run: RunFile, overrides: Overrides = None, as_json: Json = False) -> N
         if not failures
         else "The listed problems have gold answers that fail; correct or drop them.",
     ]
-    _print(found, as_json, "\n".join(lines))
+    print_result(found, as_json, "\n".join(lines))
     if failures:
         raise typer.Exit(1)
 
 
-@app.command()
-def verify(
-    file: Annotated[
-        str, typer.Argument(help="JSONL rows with response (or answer) and gold, reference or problem_id.")
-    ],
-    task: Annotated[str | None, typer.Option(help="Judge with this task's verifier.")] = None,
-    verifier: Annotated[
-        str | None, typer.Option(help="Judge with this verifier: number, tagged_number, countdown, my.module:attr.")
-    ] = None,
-    options: Options = None,
-    out: Annotated[str | None, typer.Option(help="Write the rows there; standard output if not given.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Judge given answers; every row comes back with its verdict."""
-    from burnish.pipelines import measure
-
-    if task is None and verifier is None:
-        raise ConfigError("Say who judges: give --task or --verifier.")
-    if options and task is None:
-        raise ConfigError("--option has no effect without --task; name the task, or leave the option out.")
-    rows = measure.judge_file(file, task, verifier, _options(options))
-    if out is None:
-        for line in measure.as_lines(rows):
-            sys.stdout.write(line)
-        return
-    counts = measure.write_lines(rows, Path(out))
-    _print(
-        {"out": out, **counts},
-        as_json,
-        f"{out}: " + ", ".join(f"{count} {name}" for name, count in counts.items()) + ".",
-    )
+app.command()(judging.verify)
+app.command(name="verify serve")(judging.serve)
+app.command()(judging.audit)
 
 
 def main() -> None:
@@ -242,35 +296,24 @@ def main() -> None:
 def _fail(sentence: str, code: int) -> NoReturn:
     line = " ".join(sentence.split())
     if "--json" in sys.argv:
-        _print({"error": line}, True, "")
+        print_result({"error": line}, True, "")
     sys.stderr.write(f"burnish: {line}\n")
     sys.exit(code)
 
 
-def _options(given: list[str] | None) -> dict[str, Any]:
-    import tomllib
+def _print_learned(report: dict[str, Any], as_json: bool) -> None:
+    """The report of a run that did not sample: figures before and after with their intervals, and where the model is."""
+    if as_json:
+        print_result(report, True, "")
+        return
+    from burnish.show import show_learned
 
-    options: dict[str, Any] = {}
-    for option in given or []:
-        key, equals, text = option.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"The option {option!r} is not of the form key=value.")
-        try:
-            options[key] = tomllib.loads(f"x = {text}")["x"]
-        except tomllib.TOMLDecodeError:
-            options[key] = text
-    return options
-
-
-def _print(result: dict[str, Any], as_json: bool, sentence: str) -> None:
-    from burnish.journal.files import encode
-
-    sys.stdout.write((encode(result) if as_json else sentence) + "\n")
+    show_learned(report)
 
 
 def _print_report(report: dict[str, Any], as_json: bool, advice: Any = ()) -> None:
     if as_json:
-        _print(report, True, "")
+        print_result(report, True, "")
         return
     from burnish.show import show_report
 

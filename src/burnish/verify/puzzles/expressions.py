@@ -1,6 +1,6 @@
-"""Puzzles whose answer a program can check completely. Not for making puzzles: tasks do that.
+"""Countdown and 24: an expression of the given numbers that equals the target. Not for finding one (burnish.tasks).
 
-The countdown grammar, in full, with the ordinary precedence and everything left-associative:
+The grammar, in full, with the ordinary precedence and everything left-associative:
 
     answer  := sum [ "=" ["-"] number ]
     sum     := product { ("+" | "-") product }

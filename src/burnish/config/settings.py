@@ -1,6 +1,4 @@
-"""TOML + dotted overrides -> validated, frozen settings. An unknown key names its nearest neighbour; nothing is ignored.
-
-    config = load(RunConfig, "run.toml", ["optimizer.lr=2e-4", "steps.total=20"])
+"""The settings of runs that sample, and their reader: TOML + dotted overrides -> validated, frozen settings.
 
 Not for: loading models or data (a config that validates may still name a file that does not exist).
 """
@@ -12,25 +10,15 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from burnish.config.base import Count, Positive, Rate, Settings, Text, Unit
+from burnish.config.selection import SelectionConfig, StoredConfig
 from burnish.errors import ConfigError
-
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0.0)]
-Unit = Annotated[float, Field(ge=0.0, le=1.0)]
-Text = Annotated[str, Field(min_length=1)]
-
-
-class Settings(BaseModel):
-    """A section: frozen, unknown keys and endless numbers refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Settings):
@@ -43,6 +31,24 @@ class ModelConfig(Settings):
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = Field(
         "cpu", description="Where the model lives: cpu, cuda, or one of several as cuda:1."
     )
+
+
+class LoraConfig(Settings):
+    """Low-rank adapters (peft) instead of training every weight."""
+
+    rank: Count = Field(0, description="Rank of the adapters; 0 trains every weight.")
+    alpha: Rate = Field(16.0, description="The adapters' output is scaled by alpha / rank.")
+    dropout: Unit = Field(0.0, description="Dropout before the adapters.")
+    targets: tuple[Text, ...] = Field(
+        (), description="Names of the linear layers that get one; all linear layers of the decoder if empty."
+    )
+
+    @model_validator(mode="after")
+    def _effective(self) -> LoraConfig:
+        idle = sorted(self.model_fields_set - {"rank"})
+        if self.rank == 0 and any(getattr(self, key) != type(self).model_fields[key].default for key in idle):
+            raise ValueError(f"{idle[0]} has no effect with rank = 0; give a rank, such as 16, or leave it out")
+        return self
 
 
 class TaskConfig(Settings):
@@ -74,7 +80,7 @@ class VerifyConfig(Settings):
 class RecipeConfig(Settings):
     """The training signal: a named recipe and what you change of it (`burnish.algos.recipes`)."""
 
-    name: Text = Field("grpo", description="grpo, dr_grpo, dapo, rloo or reinforce.")
+    name: Text = Field("grpo", description="A name that `burnish explain` lists, such as grpo, dapo or rloo.")
     options: dict[str, Any] = Field(
         default_factory=dict, description="Overrides of the recipe, such as clip_high or kl_coefficient."
     )
@@ -137,19 +143,53 @@ class EvaluateConfig(Settings):
         return self
 
 
+class CriticConfig(Settings):
+    """The value function of recipes that have one (ppo); how its loss is made is the recipe's to say."""
+
+    trunk: Literal["own", "shared"] = Field(
+        "own",
+        description="own: a network of its own, a copy of the policy's to begin with; shared: a head on the policy's.",
+    )
+    path: str | None = Field(None, description="trunk own: another model or reward model to start from.")
+    lr: Rate = Field(1e-5, description="Learning rate of the head, and of the trunk where it is its own.")
+
+    @model_validator(mode="after")
+    def _effective(self) -> CriticConfig:
+        if self.trunk == "shared" and self.path is not None:
+            raise ValueError("path has no effect with trunk = shared, which starts from the policy; leave it out")
+        return self
+
+
+class LearnedRewardConfig(Settings):
+    """A learned reward model; s(score) of every rollout joins its verdict as the part "reward_model", which a recipe can weigh."""
+
+    path: str | None = Field(None, description="A folder that `burnish rm` wrote; none if not given.")
+
+
 class RunConfig(Settings):
     """A reinforcement-learning run: `burnish train RUN.toml`."""
 
     out: Text = Field("runs/run", description="The run directory.")
     seed: Count = Field(1, description="Seeds problems, sampling and minibatches.")
     model: ModelConfig
+    lora: LoraConfig = LoraConfig()
     task: TaskConfig
     sampling: SamplingConfig = SamplingConfig()
     verify: VerifyConfig = VerifyConfig()
     recipe: RecipeConfig = RecipeConfig()
+    critic: CriticConfig = CriticConfig()
+    reward_model: LearnedRewardConfig = LearnedRewardConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     steps: StepsConfig = StepsConfig()
+    selection: SelectionConfig = SelectionConfig()
+    stored: StoredConfig = StoredConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _selection_samples(self) -> RunConfig:
+        if self.stored.rollouts is not None and (self.selection.refill > 1.0 or self.selection.curriculum):
+            raise ValueError("selection has no effect with stored.rollouts: what was sampled is given; leave it out")
+        return self
 
 
 class ScratchConfig(Settings):
@@ -202,6 +242,8 @@ class PretrainConfig(Settings):
     documents: Positive = Field(64, description="Whole documents a step, each a row of its own.")
 
 
+TRUNCATION = ("sampling.top_p", "sampling.top_k", "sampling.min_p")
+
 C = TypeVar("C", bound=Settings)
 
 
@@ -235,6 +277,11 @@ def validate(kind: type[C], data: Mapping[str, Any], where: str = "the config") 
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
+            if key in TRUNCATION:
+                raise ConfigError(
+                    f"{where} has {key}, and training needs the whole distribution: which tokens a truncated sampler could have drawn is "
+                    "not stored, so the learner cannot score its rollouts. Leave it out; burnish eval takes --top-p and --top-k."
+                ) from error
             section = _section(kind, first["loc"][:-1])
             near = difflib.get_close_matches(str(first["loc"][-1]), section, n=1, cutoff=0.4)
             hint = (
@@ -271,65 +318,6 @@ def differences(one: Settings, other: Settings) -> list[str]:
     ]
 
 
-def reference() -> str:
-    """The configuration reference as Markdown, generated from the models."""
-    lines = [
-        "# Configuration reference",
-        "",
-        "Generated from `burnish.config`; a test keeps it in step with the code. Defaults are written as in a TOML file. Any key can",
-        "be set on the command line too, as in `burnish train run.toml optimizer.lr=2e-4 steps.total=20`.",
-        "",
-    ]
-    for kind, title in ((RunConfig, "burnish train"), (PretrainConfig, "burnish pretrain")):
-        lines += [f"## `{title}`", "", str(kind.__doc__), "", "| key | type | default | meaning |", "|---|---|---|---|"]
-        lines += [*_rows(kind, ""), ""]
-    return "\n".join(lines)
-
-
-def _rows(kind: type[Settings], prefix: str) -> Iterator[str]:
-    for name, field in kind.model_fields.items():
-        if (inner := _inner(field)) is not None:
-            yield from _rows(inner, f"{prefix}{name}.")
-            continue
-        default = "required"
-        if not field.is_required():
-            value = field.get_default(call_default_factory=True)
-            default = "not set" if value is None else f"`{_toml(value)}`"
-        kind_text = _type_text(field.annotation, field.metadata).replace("|", "\\|")
-        yield f"| `{prefix}{name}` | {kind_text} | {default} | {field.description} |"
-
-
-def _type_text(kind: Any, metadata: Sequence[Any] = ()) -> str:
-    """A type as a person would say it: "integer >= 1", "auto | bfloat16 | float32", "list of integers >= 1"."""
-    if get_origin(kind) is Annotated:
-        kind, *inner = get_args(kind)
-        return _type_text(kind, [part for field in inner for part in getattr(field, "metadata", [field])])
-    if get_origin(kind) is Literal:
-        return " | ".join(map(str, get_args(kind)))
-    if get_origin(kind) is tuple:
-        return f"list of {_type_text(get_args(kind)[0]).replace('integer', 'integers', 1)}"
-    choices = [choice for choice in get_args(kind) if choice is not type(None)]
-    if type(None) in get_args(kind):
-        return _type_text(choices[0])
-    if get_origin(kind) is dict:
-        return "table"
-    bounds = {
-        sign: getattr(part, sign) for part in metadata for sign in _SIGNS if getattr(part, sign, None) is not None
-    }
-    if {"ge", "le"} <= bounds.keys():
-        return f"{_NAMES[kind]} from {bounds['ge']:g} to {bounds['le']:g}"
-    return " ".join([_NAMES[kind], *(f"{_SIGNS[sign]} {bound:g}" for sign, bound in bounds.items())])
-
-
-_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-_NAMES = {int: "integer", float: "number", str: "string", bool: "true | false"}
-
-
-def _toml(value: Any) -> str:
-    """A default as it stands in a TOML file. (JSON says strings, lists and booleans alike; a table here is empty.)"""
-    return repr(value) if isinstance(value, float) else json.dumps(value)
-
-
 def _override(data: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -347,7 +335,7 @@ def _override(data: dict[str, Any], override: str) -> None:
     place[name] = value
 
 
-def _inner(field: FieldInfo) -> type[Settings] | None:
+def inner_of(field: FieldInfo) -> type[Settings] | None:
     """The section a field holds, or None where it holds a value."""
     kind = field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, Settings) else None
@@ -355,7 +343,7 @@ def _inner(field: FieldInfo) -> type[Settings] | None:
 
 def _section(kind: type[Settings], loc: Sequence[Any]) -> list[str]:
     for part in loc:
-        inner = _inner(kind.model_fields[str(part)])
+        inner = inner_of(kind.model_fields[str(part)])
         assert inner is not None
         kind = inner
     return list(kind.model_fields)
@@ -367,9 +355,9 @@ def _first_required(kind: type[Settings], loc: Sequence[Any]) -> str:
     field: FieldInfo | None = None
     for part in map(str, loc):
         field = kind.model_fields[part]
-        kind = _inner(field) or kind
+        kind = inner_of(field) or kind
         path.append(part)
-    if field is not None and _inner(field) is not None:
+    if field is not None and inner_of(field) is not None:
         path += [next(name for name, inner in kind.model_fields.items() if inner.is_required())]
     return ".".join(path)
 

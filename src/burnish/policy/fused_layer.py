@@ -1,0 +1,239 @@
+"""One layer of the compiled path: its weights laid out for the products, and its passes over rows, forward and backward.
+
+Not for: which policies it serves, the ends of the network, decoding (fused.py).
+
+N places, E hidden width, H query heads, K key heads, D head width, I inner width.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from burnish.policy.kernels import Kernels
+
+PARTS = 16
+"""Blocks of places whose gradients of a norm are summed apart, in a fixed order whatever the number of threads."""
+BF = torch.bfloat16
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Rows laid end to end, none padded: ids and positions [N], and who attends to what.
+
+    spans   int32 [rows, 4]: first place and length of what a row goes on from (its prompt; 0, 0 for none), then of its own places
+    groups  int32 [G + 1]: where each group begins in spans. A group is one row alone, or a prompt and then all rows that go on from it
+    """
+
+    ids_N: Tensor
+    position_N: Tensor
+    spans: Tensor
+    groups: Tensor
+
+    @staticmethod
+    def of(rows: list[Tensor]) -> PackedRows:
+        """Rows of ids that each stand alone."""
+        length = torch.tensor([len(row) for row in rows], dtype=torch.int32)
+        nothing, start = torch.zeros_like(length), length.cumsum(0, dtype=torch.int32) - length
+        position_N = torch.cat([torch.arange(len(row)) for row in rows])
+        spans = torch.stack([nothing, nothing, start, length], dim=1)
+        return PackedRows(torch.cat(rows), position_N, spans, torch.arange(len(rows) + 1, dtype=torch.int32))
+
+
+@dataclass
+class Angles:
+    """Cosines and sines [positions, D / 2] of the positions reached so far; all layers share them."""
+
+    cosine: Tensor
+    sine: Tensor
+
+
+class Product:
+    """x -> x W^T + b in bfloat16, with W laid out for the product once; several weights are stacked into one."""
+
+    def __init__(self, weights: list[Tensor], biases: list[Tensor | None]) -> None:
+        with torch.no_grad():
+            self.weight = torch.cat([weight.detach().to(BF) for weight in weights])
+            self.bias = None if biases[0] is None else torch.cat([bias.detach().to(BF) for bias in biases])  # type: ignore[union-attr]
+        self._forward = _laid_out(self.weight)
+        self._backward: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._forward, self.bias, "none", [], "")
+        return out
+
+    def back(self, grad: Tensor) -> Tensor:
+        """The gradient of x."""
+        if self._backward is None:
+            self._backward = _laid_out(self.weight.t().contiguous())
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(grad, self._backward, None, "none", [], "")
+        return out
+
+
+def _laid_out(weight: Tensor) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, 4096)
+    return packed
+
+
+@dataclass
+class Kept:
+    """What a layer's backward needs of its forward."""
+
+    scale_in: Tensor
+    normed_in: Tensor
+    qkv: Tensor
+    turned: Tensor
+    attended: Tensor
+    lse: Tensor
+    middle: Tensor
+    scale_post: Tensor
+    normed_post: Tensor
+    both: Tensor
+
+
+class Layer:
+    """One layer's weights and its two passes over rows."""
+
+    def __init__(self, layer: Any, call: Kernels, angles: Angles) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        q, k, v, o = attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj
+        D = int(attention.head_dim)
+        self.call, self.angles = call, angles
+        self.heads = (q.weight.shape[0] // D, k.weight.shape[0] // D, D)
+        self.norm_in = layer.input_layernorm.weight.detach().float()
+        self.norm_post = layer.post_attention_layernorm.weight.detach().float()
+        self.epsilon = float(layer.input_layernorm.variance_epsilon)
+        normed = getattr(attention, "q_norm", None) is not None
+        self.norm_q = attention.q_norm.weight.detach().float() if normed else None
+        self.norm_k = attention.k_norm.weight.detach().float() if normed else None
+        self.head_epsilon = float(attention.q_norm.variance_epsilon) if normed else 0.0
+        self.scale = float(attention.scaling)
+        window = getattr(attention, "sliding_window", None)
+        if type(attention).__name__ == "MistralAttention":
+            window = getattr(attention.config, "sliding_window", None)
+        self.window = int(window or 0)
+        self.qkv = Product([q.weight, k.weight, v.weight], [q.bias, k.bias, v.bias])
+        self.out = Product([o.weight], [o.bias])
+        self.gate_up = Product([mlp.gate_proj.weight, mlp.up_proj.weight], [None, None])
+        self.down = Product([mlp.down_proj.weight], [None])
+        optional = (
+            *((attention.q_norm.weight, attention.k_norm.weight) if normed else (None, None)),
+            *(q.bias, k.bias, v.bias, o.bias),
+        )
+        self.parameters: tuple[Tensor | None, ...] = (
+            *(layer.input_layernorm.weight, q.weight, k.weight, v.weight, o.weight),
+            *(layer.post_attention_layernorm.weight, mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight),
+            *optional,
+        )
+
+    def forward(self, hidden_NE: Tensor, rows: PackedRows) -> tuple[Tensor, Kept]:
+        call, (H, K, D) = self.call, self.heads
+        N, E = hidden_NE.shape
+        normed_in, scale_in = norm(call, hidden_NE, self.norm_in, self.epsilon)
+        qkv = self.qkv(normed_in)
+        turned = torch.empty(N, (H + K) * D, dtype=BF)
+        angles = (rows.position_N, self.angles.cosine, self.angles.sine)
+        call.norm_rotate(N, H, K, D, qkv, self.norm_q, self.norm_k, self.head_epsilon, *angles, turned)
+        attended, lse = torch.empty(N, H * D, dtype=BF), torch.empty(N, H)
+        groups = (len(rows.groups) - 1, rows.groups, rows.spans)
+        call.attend(*groups, H, K, D, turned, qkv, self.scale, self.window, attended, lse)
+        middle, normed_post = torch.empty(N, E), torch.empty(N, E, dtype=BF)
+        scale_post = torch.empty(N)
+        call.add_norm(
+            N, E, hidden_NE, self.out(attended), middle, self.norm_post, self.epsilon, normed_post, scale_post
+        )
+        both = self.gate_up(normed_post)
+        inner = torch.empty(N, both.shape[1] // 2, dtype=BF)
+        call.silu_mul(N, inner.shape[1], both, inner)
+        out_NE = torch.empty(N, E)
+        call.add(N * E, middle, self.down(inner), out_NE)
+        kept = Kept(scale_in, normed_in, qkv, turned, attended, lse, middle, scale_post, normed_post, both)
+        return out_NE, kept
+
+    def backward(
+        self, hidden_NE: Tensor, kept: Kept, rows: PackedRows, grad_NE: Tensor
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """(gradient of the input, gradients of `parameters` in their order)."""
+        call, (H, K, D) = self.call, self.heads
+        N = hidden_NE.shape[0]
+        grad_bf = grad_NE.to(BF)
+        inner_grad = self.down.back(grad_bf)
+        I = inner_grad.shape[1]
+        inner, both_grad = torch.empty(N, I, dtype=BF), torch.empty(N, 2 * I, dtype=BF)
+        call.silu_mul_backward(N, I, kept.both, inner_grad, both_grad, inner)
+        down_grad = grad_bf.t() @ inner
+        gate_up_grad = both_grad.t() @ kept.normed_post
+        through = self.gate_up.back(both_grad)
+        middle_grad, middle_bf, norm_post_grad = norm_backward(
+            call, kept.middle, self.norm_post, kept.scale_post, through, grad_NE
+        )
+        out_grad = middle_bf.t() @ kept.attended
+        attended_grad = self.out.back(middle_bf)
+        qkv_grad = torch.empty_like(kept.qkv)
+        groups = (len(rows.groups) - 1, rows.groups, rows.spans)
+        call.attend_backward(
+            *(*groups, H, K, D, kept.turned, kept.qkv, self.scale, self.window, kept.lse),
+            *(attended_grad, qkv_grad),
+        )
+        heads_grad = torch.empty(PARTS, 2, D) if self.norm_q is not None else None
+        angles = (rows.position_N, self.angles.cosine, self.angles.sine)
+        call.norm_rotate_backward(
+            *(N, H, K, D, kept.qkv, self.norm_q, self.norm_k, self.head_epsilon, *angles, qkv_grad, heads_grad, PARTS)
+        )
+        stacked = qkv_grad.t() @ kept.normed_in
+        hidden_grad, _, norm_in_grad = norm_backward(
+            call, hidden_NE, self.norm_in, kept.scale_in, self.qkv.back(qkv_grad), middle_grad
+        )
+        q_grad, k_grad, v_grad = torch.split(stacked, [H * D, K * D, K * D])
+        gate_grad, up_grad = gate_up_grad.chunk(2)
+        norms: list[Tensor | None] = [None, None] if heads_grad is None else list(heads_grad.sum(0))
+        biases: list[Tensor | None] = [None, None, None]
+        if self.qkv.bias is not None:
+            biases = list(torch.split(qkv_grad.sum(0, dtype=torch.float32), [H * D, K * D, K * D]))
+        biases.append(middle_bf.sum(0, dtype=torch.float32) if self.out.bias is not None else None)
+        grads = [norm_in_grad, q_grad, k_grad, v_grad, out_grad, norm_post_grad, gate_grad, up_grad, down_grad]
+        return hidden_grad, [*grads, *norms, *biases]
+
+
+class RowsLayer(torch.autograd.Function):
+    """A layer over rows, as one node of the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_NE: Tensor, layer: Layer, rows: PackedRows, *parameters: Tensor | None) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            out_NE, kept = layer.forward(hidden_NE, rows)
+        ctx.save_for_backward(hidden_NE, *vars(kept).values())
+        ctx.layer, ctx.rows = layer, rows
+        ctx.dtypes = [None if parameter is None else parameter.dtype for parameter in parameters]
+        return out_NE
+
+    @staticmethod
+    def backward(ctx: Any, grad_NE: Tensor) -> tuple[Any, ...]:
+        hidden_NE, *saved = ctx.saved_tensors
+        grad, grads = ctx.layer.backward(hidden_NE, Kept(*saved), ctx.rows, grad_NE.contiguous())
+        cast = (None if g is None else g.to(dtype) for g, dtype in zip(grads, ctx.dtypes, strict=True))
+        return grad, None, None, *cast
+
+
+def norm(call: Kernels, hidden_NE: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """(the normed states [N, E] in bfloat16, 1 / root mean square [N])."""
+    N, E = hidden_NE.shape
+    out, scale_N = torch.empty(N, E, dtype=BF), torch.empty(N)
+    call.add_norm(N, E, hidden_NE, None, None, weight, epsilon, out, scale_N)
+    return out, scale_N
+
+
+def norm_backward(
+    call: Kernels, hidden_NE: Tensor, weight: Tensor, scale_N: Tensor, through: Tensor, carry: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(gradient of the input [N, E], the same in bfloat16, gradient of the weight [E]); `carry` is added to the first."""
+    N, E = hidden_NE.shape
+    grad, grad_bf, partial = torch.empty(N, E), torch.empty(N, E, dtype=BF), torch.empty(PARTS, E)
+    call.norm_backward(N, E, hidden_NE, weight, scale_N, through, carry, grad, grad_bf, partial, PARTS)
+    return grad, grad_bf, partial.sum(0)

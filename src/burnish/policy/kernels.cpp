@@ -1,0 +1,693 @@
+// Fused CPU kernels for the common decoder family: what stands between the matrix products of a bfloat16 forward, backward and
+// decode step. Compiled at first use by burnish/policy/kernels.py, which says what each function is for; the products themselves
+// are the library's.
+//
+// Plain C++17 with vector extensions, so any x86-64 or ARM compiler will do. Deterministic: a result never depends on which thread
+// computed what. NaN goes through everywhere: a step that went wrong must show.
+//
+// Letters: N places, B rows decoded, E hidden width, I inner width, V vocabulary, H query heads, K key heads, R = H / K, D head width.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
+namespace {
+
+constexpr int W = 16;  // lanes
+typedef float vf __attribute__((vector_size(4 * W)));
+typedef int32_t vi __attribute__((vector_size(4 * W)));
+typedef uint32_t vu __attribute__((vector_size(4 * W)));
+typedef uint16_t vh __attribute__((vector_size(2 * W)));
+typedef uint16_t bf;  // the bits of a bfloat16
+
+inline vf load(const float* p) { vf v; std::memcpy(&v, p, sizeof v); return v; }
+inline void store(float* p, vf v) { std::memcpy(p, &v, sizeof v); }
+inline vf load(const bf* p) {
+    vh h;
+    std::memcpy(&h, p, sizeof h);
+    return (vf)(__builtin_convertvector(h, vu) << 16);
+}
+inline void store(bf* p, vf v) {  // to the nearest, ties to even
+#ifdef __AVX512BF16__
+    __m256bh h = _mm512_cvtneps_pbh((__m512)v);
+    std::memcpy(p, &h, sizeof h);
+#else
+    vu u = (vu)v;
+    vu rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+    vi nan = v != v;
+    rounded = nan ? (u >> 16) | 0x40u : rounded;
+    vh h = __builtin_convertvector(rounded, vh);
+    std::memcpy(p, &h, sizeof h);
+#endif
+}
+inline vf rounded(vf v) { bf b[W]; store(b, v); return load(b); }
+inline float one(bf b) { uint32_t u = uint32_t(b) << 16; float f; std::memcpy(&f, &u, 4); return f; }
+inline vf all(float f) { return f - vf{}; }
+typedef float v8 __attribute__((vector_size(32)));
+typedef float v4 __attribute__((vector_size(16)));
+inline float sum(vf v) {
+    v8 a[2];
+    v4 b[2];
+    std::memcpy(a, &v, sizeof a);
+    a[0] += a[1];
+    std::memcpy(b, a, sizeof b);
+    b[0] += b[1];
+    return (b[0][0] + b[0][2]) + (b[0][1] + b[0][3]);
+}
+inline float top(vf v) {
+    float s[W];
+    std::memcpy(s, &v, sizeof s);
+    for (int step = W / 2; step; step /= 2)
+        for (int i = 0; i < step; ++i) s[i] = s[i] < s[i + step] ? s[i + step] : s[i];
+    return s[0];
+}
+
+// exp to about one unit in the last place (Cephes' polynomial); 0 below -87.3.
+inline vf exponential(vf x) {
+    vi nothing = x < all(-87.3f);
+    x = x > all(88.3f) ? all(88.3f) : x;
+    vf n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
+    vf r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    vf p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    vi power = (__builtin_convertvector(n, vi) + 127) << 23;
+    return nothing ? vf{} : p * (vf)power;
+}
+inline vf sigmoid(vf x) { return 1.0f / (1.0f + exponential(-x)); }
+
+// C[M, N] = A B, or += with `add`. A(m, k) = a[m * am + k * ak]; B and C by rows; N a multiple of W.
+template <int MR, int NV, bool ADD>
+inline void tile(int K, const float* a, int am, int ak, const float* b, int ldb, float* c, int ldc) {
+    vf acc[MR][NV];
+    for (int m = 0; m < MR; ++m)
+        for (int v = 0; v < NV; ++v) acc[m][v] = ADD ? load(c + m * ldc + v * W) : vf{};
+    for (int k = 0; k < K; ++k) {
+        vf right[NV];
+        for (int v = 0; v < NV; ++v) right[v] = load(b + k * ldb + v * W);
+        for (int m = 0; m < MR; ++m) {
+            vf left = all(a[m * am + k * ak]);
+            for (int v = 0; v < NV; ++v) acc[m][v] += left * right[v];
+        }
+    }
+    for (int m = 0; m < MR; ++m)
+        for (int v = 0; v < NV; ++v) store(c + m * ldc + v * W, acc[m][v]);
+}
+template <int NV, bool ADD>
+inline void columns(int M, int K, const float* a, int am, int ak, const float* b, int ldb, float* c, int ldc) {
+    int m = 0;
+    for (; m + 6 <= M; m += 6) tile<6, NV, ADD>(K, a + m * am, am, ak, b, ldb, c + m * ldc, ldc);
+    switch (M - m) {
+        case 5: tile<5, NV, ADD>(K, a + m * am, am, ak, b, ldb, c + m * ldc, ldc); break;
+        case 4: tile<4, NV, ADD>(K, a + m * am, am, ak, b, ldb, c + m * ldc, ldc); break;
+        case 3: tile<3, NV, ADD>(K, a + m * am, am, ak, b, ldb, c + m * ldc, ldc); break;
+        case 2: tile<2, NV, ADD>(K, a + m * am, am, ak, b, ldb, c + m * ldc, ldc); break;
+        case 1: tile<1, NV, ADD>(K, a + m * am, am, ak, b, ldb, c + m * ldc, ldc); break;
+    }
+}
+template <bool ADD>
+inline void product(int M, int N, int K, const float* a, int am, int ak, const float* b, int ldb, float* c, int ldc) {
+    int n = 0;
+    for (; n + 4 * W <= N; n += 4 * W) columns<4, ADD>(M, K, a, am, ak, b + n, ldb, c + n, ldc);
+    switch ((N - n) / W) {
+        case 3: columns<3, ADD>(M, K, a, am, ak, b + n, ldb, c + n, ldc); break;
+        case 2: columns<2, ADD>(M, K, a, am, ak, b + n, ldb, c + n, ldc); break;
+        case 1: columns<1, ADD>(M, K, a, am, ak, b + n, ldb, c + n, ldc); break;
+    }
+}
+
+inline int up(int n) { return (n + W - 1) / W * W; }
+
+// One head: norm (if it has a weight; the normed head is rounded before its weight, as transformers does) and rotation.
+inline void turn(const bf* in, const float* weight, float epsilon, const float* cosine, const float* sine, int D, bf* out) {
+    float x[256];
+    if (weight) {
+        vf square{};
+        for (int d = 0; d < D; d += W) { vf v = load(in + d); square += v * v; }
+        float scale = 1.0f / std::sqrt(sum(square) / D + epsilon);
+        for (int d = 0; d < D; d += W) store(x + d, rounded(load(in + d) * scale) * load(weight + d));
+    } else {
+        for (int d = 0; d < D; d += W) store(x + d, load(in + d));
+    }
+    int half = D / 2;
+    for (int d = 0; d < half; d += W) {
+        vf a = load(x + d), b = load(x + half + d), c = load(cosine + d), s = load(sine + d);
+        store(out + d, a * c - b * s);
+        store(out + half + d, b * c + a * s);
+    }
+}
+
+// Rows that attend: `spans` holds (first place and length of what comes before, first place and length of its own) for each.
+struct Span { int32_t before, before_length, own, own_length; };
+
+// Scores of M = positions * R queries against the first J columns, then exp(score - shift), zero outside [low, limit).
+struct Scratch {
+    std::vector<float> buffer;
+    float* take(size_t n, float*& cursor) { float* p = cursor; cursor += (n + W - 1) / W * W; return p; }
+    float* room(size_t n) { if (buffer.size() < n + W) buffer.resize(n + W); return buffer.data(); }
+};
+thread_local Scratch scratch;
+
+constexpr int BLOCK = 12;  // query positions at once
+
+inline void widen(const bf* from, int stride, int rows, int D, float* by_row, int ld, float* by_column, int ldc, int column) {
+    for (int j = 0; j < rows; ++j) {
+        float x[256];
+        for (int d = 0; d < D; d += W) store(x + d, load(from + (size_t)j * stride + d));
+        if (by_row) std::memcpy(by_row + (size_t)j * ld, x, sizeof(float) * D);
+        if (by_column)
+            for (int d = 0; d < D; ++d) by_column[(size_t)d * ldc + column + j] = x[d];
+    }
+}
+
+// `heads` queries (1 or 2) of one key head against `count` keys, NV vectors wide; then the weighted sum of as many values.
+template <int NV, int HEADS>
+inline void dots(const float* query, int D, const bf* keys, int count, float* score, int ld) {
+    vf q[HEADS][NV];
+    for (int h = 0; h < HEADS; ++h)
+        for (int v = 0; v < NV; ++v) q[h][v] = load(query + h * D + v * W);
+    for (int j = 0; j < count; ++j) {
+        vf dot[HEADS] = {};
+        for (int v = 0; v < NV; ++v) {
+            vf key = load(keys + (size_t)j * D + v * W);
+            for (int h = 0; h < HEADS; ++h) dot[h] += q[h][v] * key;
+        }
+        for (int h = 0; h < HEADS; ++h) score[h * ld + j] = sum(dot[h]);
+    }
+}
+template <int NV, int HEADS>
+inline void mix(const float* weight, int ld, const bf* values, int D, int count, float* into) {
+    vf acc[HEADS][NV];
+    for (int h = 0; h < HEADS; ++h)
+        for (int v = 0; v < NV; ++v) acc[h][v] = load(into + h * D + v * W);
+    for (int j = 0; j < count; ++j)
+        for (int v = 0; v < NV; ++v) {
+            vf value = load(values + (size_t)j * D + v * W);
+            for (int h = 0; h < HEADS; ++h) acc[h][v] += value * weight[h * ld + j];
+        }
+    for (int h = 0; h < HEADS; ++h)
+        for (int v = 0; v < NV; ++v) store(into + h * D + v * W, acc[h][v]);
+}
+template <int NV>
+void dots_of(int R, const float* query, int D, const bf* keys, int count, float* score, int ld) {
+    int r = 0;
+    for (; r + 2 <= R; r += 2) dots<NV, 2>(query + r * D, D, keys, count, score + r * ld, ld);
+    if (r < R) dots<NV, 1>(query + r * D, D, keys, count, score + r * ld, ld);
+}
+template <int NV>
+void mix_of(int R, const float* weight, int ld, const bf* values, int D, int count, float* into) {
+    int r = 0;
+    for (; r + 2 <= R; r += 2) mix<NV, 2>(weight + r * ld, ld, values, D, count, into + r * D);
+    if (r < R) mix<NV, 1>(weight + r * ld, ld, values, D, count, into + r * D);
+}
+struct Width { decltype(&dots_of<2>) dots; decltype(&mix_of<2>) mix; };
+inline Width width_of(int D) {  // D is a multiple of 32, up to 256
+    switch (D / 32) {
+        case 1: return {dots_of<2>, mix_of<2>};
+        case 2: return {dots_of<4>, mix_of<4>};
+        case 3: return {dots_of<6>, mix_of<6>};
+        case 4: return {dots_of<8>, mix_of<8>};
+        case 5: return {dots_of<10>, mix_of<10>};
+        case 6: return {dots_of<12>, mix_of<12>};
+        case 7: return {dots_of<14>, mix_of<14>};
+        default: return {dots_of<16>, mix_of<16>};
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+// hidden_out = hidden (+ delta, if there is one; hidden_out may then be hidden); out = norm(hidden_out) in bfloat16;
+// scale_N = 1 / root mean square, if asked for.
+void add_norm(int N, int E, const float* hidden, const bf* delta, float* hidden_out, const float* weight, float epsilon, bf* out,
+              float* scale_N) {
+#pragma omp parallel for schedule(static) if (N * (long)E > 16384)
+    for (int n = 0; n < N; ++n) {
+        const float* h = hidden + (size_t)n * E;
+        vf square{};
+        if (delta) {
+            float* to = hidden_out + (size_t)n * E;
+            for (int e = 0; e < E; e += W) {
+                vf v = load(h + e) + load(delta + (size_t)n * E + e);
+                store(to + e, v);
+                square += v * v;
+            }
+            h = to;
+        } else {
+            for (int e = 0; e < E; e += W) { vf v = load(h + e); square += v * v; }
+        }
+        float scale = 1.0f / std::sqrt(sum(square) / E + epsilon);
+        if (scale_N) scale_N[n] = scale;
+        for (int e = 0; e < E; e += W) store(out + (size_t)n * E + e, load(h + e) * scale * load(weight + e));
+    }
+}
+
+// out = hidden + delta.
+void add(long count, const float* hidden, const bf* delta, float* out) {
+#pragma omp parallel for schedule(static) if (count > 16384)
+    for (long i = 0; i < count; i += W) store(out + i, load(hidden + i) + load(delta + i));
+}
+
+// Backward of a norm: grad [N, E] (the gradient of its input) = (carry, if there is one) + what comes through the norm, and the same
+// rounded in grad_bf, if asked for; weight_grad [parts, E] holds partial sums, one a block of places.
+void norm_backward(int N, int E, const float* hidden, const float* weight, const float* scale_N, const bf* grad_out,
+                   const float* carry, float* grad, bf* grad_bf, float* weight_grad, int parts) {
+    int size = (N + parts - 1) / parts;
+#pragma omp parallel for schedule(static)
+    for (int part = 0; part < parts; ++part) {
+        float* partial = weight_grad + (size_t)part * E;
+        std::memset(partial, 0, sizeof(float) * E);
+        for (int n = part * size; n < std::min(N, (part + 1) * size); ++n) {
+            const float* h = hidden + (size_t)n * E;
+            const bf* g = grad_out + (size_t)n * E;
+            float scale = scale_N[n];
+            vf dot{};
+            for (int e = 0; e < E; e += W) {
+                vf grown = load(g + e) * load(h + e) * scale;
+                store(partial + e, load(partial + e) + grown);
+                dot += grown * load(weight + e);
+            }
+            float mean = sum(dot) / E;
+            for (int e = 0; e < E; e += W) {
+                vf through = (load(g + e) * load(weight + e) - load(h + e) * (scale * mean)) * scale;
+                if (carry) through += load(carry + (size_t)n * E + e);
+                store(grad + (size_t)n * E + e, through);
+                if (grad_bf) store(grad_bf + (size_t)n * E + e, through);
+            }
+        }
+    }
+}
+
+// out [N, I] = silu(gate) * up, of both [N, 2I].
+void silu_mul(int N, int I, const bf* both, bf* out) {
+#pragma omp parallel for schedule(static) if (N * (long)I > 8192)
+    for (int n = 0; n < N; ++n) {
+        const bf* gate = both + (size_t)n * 2 * I;
+        for (int i = 0; i < I; i += W) {
+            vf g = load(gate + i);
+            store(out + (size_t)n * I + i, rounded(g * sigmoid(g)) * load(gate + I + i));
+        }
+    }
+}
+
+// Backward of silu_mul: both_grad [N, 2I], and the product's value again in out [N, I].
+void silu_mul_backward(int N, int I, const bf* both, const bf* grad, bf* both_grad, bf* out) {
+#pragma omp parallel for schedule(static)
+    for (int n = 0; n < N; ++n) {
+        const bf* gate = both + (size_t)n * 2 * I;
+        bf* into = both_grad + (size_t)n * 2 * I;
+        for (int i = 0; i < I; i += W) {
+            vf g = load(gate + i), u = load(gate + I + i), s = sigmoid(g), d = load(grad + (size_t)n * I + i);
+            vf swish = rounded(g * s);
+            store(out + (size_t)n * I + i, swish * u);
+            store(into + i, d * u * s * (1.0f + g * (1.0f - s)));
+            store(into + I + i, d * swish);
+        }
+    }
+}
+
+// Queries and keys of all places, normed and turned: qkv [N, (H + 2K) D] -> turned [N, (H + K) D].
+void norm_rotate(int N, int H, int K, int D, const bf* qkv, const float* norm_q, const float* norm_k, float epsilon,
+                 const int64_t* position_N, const float* cosine, const float* sine, bf* turned) {
+    int wide = (H + 2 * K) * D, narrow = (H + K) * D;
+#pragma omp parallel for schedule(static)
+    for (int n = 0; n < N; ++n) {
+        const float* c = cosine + position_N[n] * (D / 2);
+        const float* s = sine + position_N[n] * (D / 2);
+        for (int h = 0; h < H + K; ++h)
+            turn(qkv + (size_t)n * wide + h * D, h < H ? norm_q : norm_k, epsilon, c, s, D, turned + (size_t)n * narrow + h * D);
+    }
+}
+
+// Backward, in place on grad [N, (H + 2K) D]; norm_grad [parts, 2, D] holds partial sums.
+void norm_rotate_backward(int N, int H, int K, int D, const bf* qkv, const float* norm_q, const float* norm_k, float epsilon,
+                          const int64_t* position_N, const float* cosine, const float* sine, bf* grad, float* norm_grad, int parts) {
+    int wide = (H + 2 * K) * D, half = D / 2, size = (N + parts - 1) / parts;
+#pragma omp parallel for schedule(static)
+    for (int part = 0; part < parts; ++part) {
+        float* partial = norm_grad ? norm_grad + (size_t)part * 2 * D : nullptr;
+        if (partial) std::memset(partial, 0, sizeof(float) * 2 * D);
+        for (int n = part * size; n < std::min(N, (part + 1) * size); ++n) {
+            const float* c = cosine + position_N[n] * half;
+            const float* s = sine + position_N[n] * half;
+            for (int h = 0; h < H + K; ++h) {
+                bf* g = grad + (size_t)n * wide + h * D;
+                const bf* x = qkv + (size_t)n * wide + h * D;
+                const float* weight = h < H ? norm_q : norm_k;
+                float back[256];
+                for (int d = 0; d < half; d += W) {
+                    vf a = load(g + d), b = load(g + half + d), co = load(c + d), si = load(s + d);
+                    store(back + d, a * co + b * si);
+                    store(back + half + d, b * co - a * si);
+                }
+                if (!weight) {
+                    for (int d = 0; d < D; d += W) store(g + d, load(back + d));
+                    continue;
+                }
+                vf square{}, dot{};
+                for (int d = 0; d < D; d += W) { vf v = load(x + d); square += v * v; }
+                float scale = 1.0f / std::sqrt(sum(square) / D + epsilon);
+                float* own = partial + (h < H ? 0 : D);
+                for (int d = 0; d < D; d += W) {
+                    vf grown = load(back + d) * load(x + d) * scale;
+                    store(own + d, load(own + d) + grown);
+                    dot += grown * load(weight + d);
+                }
+                float mean = sum(dot) / D;
+                for (int d = 0; d < D; d += W)
+                    store(g + d, (load(back + d) * load(weight + d) - load(x + d) * (scale * mean)) * scale);
+            }
+        }
+    }
+}
+
+// Causal attention of rows of any length. A group is a stretch of rows that share what comes before them; `groups` [G + 1] holds
+// where each begins. turned [N, (H + K) D]; values inside qkv; out [N, H D]; lse [N, H]. `window` 0 means none.
+void attend(int G, const int32_t* groups, const int32_t* spans, int H, int K, int D, const bf* turned, const bf* qkv, float scale,
+            int window, bf* out, float* lse) {
+    const Span* rows = reinterpret_cast<const Span*>(spans);
+    int R = H / K, narrow = (H + K) * D, wide = (H + 2 * K) * D;
+#pragma omp parallel for schedule(dynamic) collapse(2)
+    for (int g = 0; g < G; ++g)
+        for (int k = 0; k < K; ++k) {
+            int most = 0;
+            for (int r = groups[g]; r < groups[g + 1]; ++r) most = std::max(most, rows[r].before_length + rows[r].own_length);
+            int ld = up(most), M = BLOCK * R;
+            float* cursor = scratch.room((size_t)2 * D * ld + (size_t)M * (ld + 2 * D) + 64);
+            float* key_DJ = scratch.take((size_t)D * ld, cursor);
+            float* value_JD = scratch.take((size_t)ld * D, cursor);
+            float* query_MD = scratch.take((size_t)M * D, cursor);
+            float* score_MJ = scratch.take((size_t)M * ld, cursor);
+            float* sum_MD = scratch.take((size_t)M * D, cursor);
+            std::memset(key_DJ, 0, sizeof(float) * D * ld);
+            int held = -1, held_length = 0;
+            for (int r = groups[g]; r < groups[g + 1]; ++r) {
+                Span row = rows[r];
+                if (row.before_length && (held != row.before || held_length != row.before_length)) {
+                    widen(turned + (size_t)row.before * narrow + (H + k) * D, narrow, row.before_length, D, nullptr, 0, key_DJ, ld, 0);
+                    widen(qkv + (size_t)row.before * wide + (H + K + k) * D, wide, row.before_length, D, value_JD, D, nullptr, 0, 0);
+                    held = row.before, held_length = row.before_length;
+                }
+                if (!row.before_length) held = -1;
+                int P = row.before_length;
+                widen(turned + (size_t)row.own * narrow + (H + k) * D, narrow, row.own_length, D, nullptr, 0, key_DJ, ld, P);
+                widen(qkv + (size_t)row.own * wide + (H + K + k) * D, wide, row.own_length, D, value_JD + (size_t)P * D, D, nullptr, 0, 0);
+                for (int first = 0; first < row.own_length; first += BLOCK) {
+                    int count = std::min(BLOCK, row.own_length - first), J = up(P + first + count);
+                    for (int m = 0; m < count * R; ++m) {
+                        const bf* q = turned + (size_t)(row.own + first + m / R) * narrow + (k * R + m % R) * D;
+                        for (int d = 0; d < D; d += W) store(query_MD + m * D + d, load(q + d) * scale);
+                    }
+                    product<false>(count * R, J, D, query_MD, D, 1, key_DJ, ld, score_MJ, ld);
+                    for (int m = 0; m < count * R; ++m) {
+                        int limit = P + first + m / R + 1, low = window ? std::max(0, limit - window) : 0;
+                        float* s = score_MJ + (size_t)m * ld;
+                        for (int j = 0; j < low; ++j) s[j] = -INFINITY;
+                        for (int j = limit; j < J; ++j) s[j] = -INFINITY;
+                        vf high = load(s);
+                        for (int j = W; j < J; j += W) { vf v = load(s + j); high = v < high ? high : v; }
+                        float most_m = top(high);
+                        vf total{};
+                        for (int j = 0; j < J; j += W) {
+                            vf e = exponential(load(s + j) - most_m);
+                            store(s + j, e);
+                        }
+                        for (int j = 0; j < low; ++j) s[j] = 0.0f;
+                        for (int j = limit; j < J; ++j) s[j] = 0.0f;
+                        for (int j = 0; j < J; j += W) total += load(s + j);
+                        float whole = sum(total);
+                        if (lse) lse[(size_t)(row.own + first + m / R) * H + k * R + m % R] = most_m + std::log(whole);
+                        for (int j = 0; j < J; j += W) store(s + j, load(s + j) * (1.0f / whole));
+                    }
+                    product<false>(count * R, D, P + first + count, score_MJ, ld, 1, value_JD, D, sum_MD, D);
+                    for (int m = 0; m < count * R; ++m) {
+                        bf* o = out + (size_t)(row.own + first + m / R) * H * D + (k * R + m % R) * D;
+                        for (int d = 0; d < D; d += W) store(o + d, load(sum_MD + m * D + d));
+                    }
+                }
+            }
+        }
+}
+
+// Backward of attend: grad [N, (H + 2K) D] gets the gradients of turned queries, turned keys and values.
+void attend_backward(int G, const int32_t* groups, const int32_t* spans, int H, int K, int D, const bf* turned, const bf* qkv,
+                     float scale, int window, const float* lse, const bf* grad_out, bf* grad) {
+    const Span* rows = reinterpret_cast<const Span*>(spans);
+    int R = H / K, narrow = (H + K) * D, wide = (H + 2 * K) * D;
+#pragma omp parallel for schedule(dynamic) collapse(2)
+    for (int g = 0; g < G; ++g)
+        for (int k = 0; k < K; ++k) {
+            int most = 0, most_before = 0;
+            for (int r = groups[g]; r < groups[g + 1]; ++r) {
+                most = std::max(most, rows[r].before_length + rows[r].own_length);
+                most_before = std::max(most_before, rows[r].before_length);
+            }
+            int ld = up(most), M = BLOCK * R, first_own = rows[groups[g]].own, first_length = rows[groups[g]].own_length;
+            size_t JD = (size_t)ld * D;
+            float* cursor = scratch.room(7 * JD + (size_t)2 * most_before * D + (size_t)M * (2 * ld + 3 * D) + 256);
+            float* key_DJ = scratch.take(JD, cursor);
+            float* value_DJ = scratch.take(JD, cursor);
+            float* key_JD = scratch.take(JD, cursor);
+            float* key_grad_JD = scratch.take(JD, cursor);
+            float* value_grad_JD = scratch.take(JD, cursor);
+            float* shared_key_PD = scratch.take((size_t)most_before * D, cursor);
+            float* shared_value_PD = scratch.take((size_t)most_before * D, cursor);
+            float* query_MD = scratch.take((size_t)M * D, cursor);
+            float* out_grad_MD = scratch.take((size_t)M * D, cursor);
+            float* query_grad_MD = scratch.take((size_t)M * D, cursor);
+            float* weight_MJ = scratch.take((size_t)M * ld, cursor);
+            float* score_grad_MJ = scratch.take((size_t)M * ld, cursor);
+            std::memset(key_DJ, 0, sizeof(float) * JD);
+            std::memset(value_DJ, 0, sizeof(float) * JD);
+            std::memset(shared_key_PD, 0, sizeof(float) * most_before * D);
+            std::memset(shared_value_PD, 0, sizeof(float) * most_before * D);
+            int held = -1;
+            // The first row of a group is what the others share, and gets their gradients too: it goes last.
+            for (int r = groups[g + 1] - 1; r >= groups[g]; --r) {
+                Span row = rows[r];
+                int P = row.before_length;
+                if (P && held != row.before) {
+                    const bf* keys = turned + (size_t)row.before * narrow + (H + k) * D;
+                    widen(keys, narrow, P, D, key_JD, D, key_DJ, ld, 0);
+                    widen(qkv + (size_t)row.before * wide + (H + K + k) * D, wide, P, D, nullptr, 0, value_DJ, ld, 0);
+                    held = row.before;
+                }
+                if (!P) held = -1;
+                const bf* keys = turned + (size_t)row.own * narrow + (H + k) * D;
+                widen(keys, narrow, row.own_length, D, key_JD + (size_t)P * D, D, key_DJ, ld, P);
+                widen(qkv + (size_t)row.own * wide + (H + K + k) * D, wide, row.own_length, D, nullptr, 0, value_DJ, ld, P);
+                int J_all = P + row.own_length;
+                std::memset(key_grad_JD, 0, sizeof(float) * J_all * D);
+                std::memset(value_grad_JD, 0, sizeof(float) * J_all * D);
+                for (int first = 0; first < row.own_length; first += BLOCK) {
+                    int count = std::min(BLOCK, row.own_length - first), limit_all = P + first + count, J = up(limit_all);
+                    for (int m = 0; m < count * R; ++m) {
+                        size_t n = row.own + first + m / R;
+                        int h = k * R + m % R;
+                        for (int d = 0; d < D; d += W) {
+                            store(query_MD + m * D + d, load(turned + n * narrow + h * D + d) * scale);
+                            store(out_grad_MD + m * D + d, load(grad_out + n * H * D + h * D + d));
+                        }
+                    }
+                    product<false>(count * R, J, D, query_MD, D, 1, key_DJ, ld, weight_MJ, ld);
+                    product<false>(count * R, J, D, out_grad_MD, D, 1, value_DJ, ld, score_grad_MJ, ld);
+                    for (int m = 0; m < count * R; ++m) {
+                        size_t n = row.own + first + m / R;
+                        int h = k * R + m % R, limit = P + first + m / R + 1, low = window ? std::max(0, limit - window) : 0;
+                        float* w = weight_MJ + (size_t)m * ld;
+                        float* ds = score_grad_MJ + (size_t)m * ld;
+                        float shift = lse[n * H + h];
+                        for (int j = 0; j < J; j += W) store(w + j, exponential(load(w + j) - shift));
+                        for (int j = 0; j < low; ++j) w[j] = 0.0f;
+                        for (int j = limit; j < J; ++j) w[j] = 0.0f;
+                        // The mean of the weights' gradients, from the weights themselves: the rounded output would spoil a difference.
+                        vf dot{};
+                        for (int j = 0; j < J; j += W) dot += load(w + j) * load(ds + j);
+                        float mean = sum(dot);
+                        for (int j = 0; j < J; j += W) store(ds + j, load(w + j) * (load(ds + j) - mean));
+                    }
+                    product<false>(count * R, D, limit_all, score_grad_MJ, ld, 1, key_JD, D, query_grad_MD, D);
+                    product<true>(limit_all, D, count * R, score_grad_MJ, 1, ld, query_MD, D, key_grad_JD, D);
+                    product<true>(limit_all, D, count * R, weight_MJ, 1, ld, out_grad_MD, D, value_grad_JD, D);
+                    for (int m = 0; m < count * R; ++m) {
+                        bf* to = grad + (size_t)(row.own + first + m / R) * wide + (k * R + m % R) * D;
+                        for (int d = 0; d < D; d += W) store(to + d, load(query_grad_MD + m * D + d) * scale);
+                    }
+                }
+                bool is_shared = r == groups[g] && groups[g + 1] - groups[g] > 1 && row.own == first_own && !P;
+                for (int j = 0; j < P * D; j += W) {
+                    store(shared_key_PD + j, load(shared_key_PD + j) + load(key_grad_JD + j));
+                    store(shared_value_PD + j, load(shared_value_PD + j) + load(value_grad_JD + j));
+                }
+                for (int j = 0; j < row.own_length; ++j)
+                    for (int d = 0; d < D; d += W) {
+                        vf key_grad = load(key_grad_JD + (size_t)(P + j) * D + d);
+                        vf value_grad = load(value_grad_JD + (size_t)(P + j) * D + d);
+                        if (is_shared && j < most_before && j < first_length) {
+                            key_grad += load(shared_key_PD + (size_t)j * D + d);
+                            value_grad += load(shared_value_PD + (size_t)j * D + d);
+                        }
+                        bf* to = grad + (size_t)(row.own + j) * wide + (H + k) * D + d;
+                        store(to, key_grad);
+                        store(to + K * D, value_grad);
+                    }
+            }
+        }
+}
+
+// One decode step's attention. The new token's key and value are normed, turned and written to its row's own cache first.
+// qkv [B, (H + 2K) D]; prompt stores [slots, K, prompt_width, D]; row stores [rows, K, row_width, D]; row b owns row slot b.
+void decode_attend(int B, int H, int K, int D, const bf* qkv, const float* norm_q, const float* norm_k, float epsilon,
+                   const float* cosine, const float* sine, const bf* prompt_key, const bf* prompt_value, int prompt_width,
+                   const int64_t* slot_B, const int64_t* length_B, bf* row_key, bf* row_value, int row_width,
+                   const int64_t* written_B, float scale, int window, bf* out) {
+    int R = H / K, wide = (H + 2 * K) * D;
+    Width wide_as = width_of(D);
+#pragma omp parallel for schedule(static) collapse(2) if (B > 1)
+    for (int b = 0; b < B; ++b)
+        for (int k = 0; k < K; ++k) {
+            int P = (int)length_B[b], C = (int)written_B[b] + 1, J = P + C, low = window ? std::max(0, J - window) : 0;
+            const float* c = cosine + (size_t)(J - 1) * (D / 2);
+            const float* s = sine + (size_t)(J - 1) * (D / 2);
+            const bf* row = qkv + (size_t)b * wide;
+            bf* keys = row_key + ((size_t)b * K + k) * row_width * D;
+            bf* values = row_value + ((size_t)b * K + k) * row_width * D;
+            turn(row + (H + k) * D, norm_k, epsilon, c, s, D, keys + (size_t)(C - 1) * D);
+            std::memcpy(values + (size_t)(C - 1) * D, row + (H + K + k) * D, sizeof(bf) * D);
+            const bf* before_keys = prompt_key + ((size_t)slot_B[b] * K + k) * prompt_width * D;
+            const bf* before_values = prompt_value + ((size_t)slot_B[b] * K + k) * prompt_width * D;
+            float* cursor = scratch.room((size_t)R * (up(J) + D) + 64);
+            float* score = scratch.take((size_t)up(J) * R, cursor);
+            float* query = scratch.take((size_t)R * D, cursor);
+            int ld = up(J);
+            for (int r = 0; r < R; ++r) {
+                bf q[256];
+                turn(row + (k * R + r) * D, norm_q, epsilon, c, s, D, q);
+                for (int d = 0; d < D; d += W) store(query + r * D + d, load(q + d) * scale);
+            }
+            // Two stretches: what is left in the window of the prompt, then of the row's own.
+            int before = std::max(0, P - low), own_low = std::max(0, low - P), own = C - own_low;
+            wide_as.dots(R, query, D, before_keys + (size_t)std::min(low, P) * D, before, score + low, ld);
+            wide_as.dots(R, query, D, keys + (size_t)own_low * D, own, score + P + own_low, ld);
+            for (int r = 0; r < R; ++r) {
+                float* w = score + r * ld;
+                for (int j = 0; j < low; ++j) w[j] = -INFINITY;
+                for (int j = J; j < ld; ++j) w[j] = -INFINITY;
+                vf high = load(w), total{};
+                for (int j = W; j < ld; j += W) { vf v = load(w + j); high = v < high ? high : v; }
+                float most = top(high);
+                for (int j = 0; j < ld; j += W) {
+                    vf e = exponential(load(w + j) - most);
+                    store(w + j, e);
+                    total += e;
+                }
+                float whole = 1.0f / sum(total);
+                for (int j = 0; j < ld; j += W) store(w + j, load(w + j) * whole);
+            }
+            std::memset(query, 0, sizeof(float) * R * D);  // done with: now the output
+            wide_as.mix(R, score + low, ld, before_values + (size_t)std::min(low, P) * D, D, before, query);
+            wide_as.mix(R, score + P + own_low, ld, values + (size_t)own_low * D, D, own, query);
+            bf* to = out + (size_t)b * H * D + k * R * D;
+            for (int d = 0; d < R * D; d += W) store(to + d, load(query + d));
+        }
+}
+
+// Log-probability of each target under softmax(logits / temperature), its entropy, and the log of the normaliser.
+void log_probs(int N, int V, const bf* logits, const int64_t* target_N, float temperature, float* logp_N, float* entropy_N, float* lse_N) {
+    float inverse = 1.0f / temperature;
+    int whole = V / W * W;
+#pragma omp parallel for schedule(static)
+    for (int n = 0; n < N; ++n) {
+        const bf* row = logits + (size_t)n * V;
+        bf rest[W];
+        for (int i = 0; i < W; ++i) rest[i] = 0xff80;  // -inf
+        std::memcpy(rest, row + whole, sizeof(bf) * (V - whole));
+        vf high = load(rest);
+        for (int v = 0; v < whole; v += W) { vf x = load(row + v); high = x < high ? high : x; }
+        float most = top(high) * inverse;
+        double total = 0.0, mean = 0.0;
+        vf part{}, weighted{};
+        for (int v = 0, since = 0; v < whole; v += W) {
+            vf x = load(row + v) * inverse - most, e = exponential(x);
+            part += e;
+            weighted += e == 0.0f ? vf{} : e * x;  // not 0 times minus infinity
+            if (++since == 256) { total += sum(part), mean += sum(weighted), part = weighted = vf{}, since = 0; }
+        }
+        total += sum(part), mean += sum(weighted);
+        for (int v = whole; v < V; ++v) {
+            float x = one(row[v]) * inverse - most, e = std::exp(x);
+            total += e;
+            mean += e == 0.0f ? 0.0f : e * x;
+        }
+        float shift = (float)std::log(total);
+        lse_N[n] = most + shift;
+        logp_N[n] = one(row[target_N[n]]) * inverse - most - shift;
+        entropy_N[n] = shift - (float)(mean / total);
+    }
+}
+
+// Backward of log_probs, in place: logits become (1[target] - probability) * grad / temperature.
+void log_probs_backward(int N, int V, bf* logits, const int64_t* target_N, float temperature, const float* lse_N, const float* grad_N) {
+    float inverse = 1.0f / temperature;
+    int whole = V / W * W;
+#pragma omp parallel for schedule(static)
+    for (int n = 0; n < N; ++n) {
+        bf* row = logits + (size_t)n * V;
+        float g = grad_N[n] * inverse, shift = lse_N[n];
+        float at = (1.0f - std::exp(one(row[target_N[n]]) * inverse - shift)) * g;
+        for (int v = 0; v < whole; v += W) store(row + v, exponential(load(row + v) * inverse - shift) * -g);
+        for (int v = whole; v < V; ++v) {
+            bf x[W] = {};
+            store(x, all(std::exp(one(row[v]) * inverse - shift) * -g));
+            row[v] = x[0];
+        }
+        bf x[W];
+        store(x, all(at));
+        row[target_N[n]] = x[0];
+    }
+}
+
+// Draw by inverting the distribution function of softmax(logits / temperature) at uniform_B in [0, 1).
+void draw(int B, int V, const bf* logits, float temperature, const double* uniform_B, int64_t* id_B, float* logp_B) {
+    float inverse = 1.0f / temperature;
+    int whole = V / W * W;
+#pragma omp parallel for schedule(static) if (B * (long)V > 8192)
+    for (int b = 0; b < B; ++b) {
+        const bf* row = logits + (size_t)b * V;
+        float* mass = scratch.room((size_t)up(V) + 64);
+        bf rest[W];
+        for (int i = 0; i < W; ++i) rest[i] = 0xff80;
+        std::memcpy(rest, row + whole, sizeof(bf) * (V - whole));
+        vf high = load(rest);
+        for (int v = 0; v < whole; v += W) { vf x = load(row + v); high = x < high ? high : x; }
+        float most = top(high) * inverse;
+        for (int v = 0; v < whole; v += W) store(mass + v, exponential(load(row + v) * inverse - most));
+        for (int v = whole; v < V; ++v) mass[v] = std::exp(one(row[v]) * inverse - most);
+        double total = 0.0;
+        for (int v = 0; v < V; ++v) total += mass[v];
+        double threshold = uniform_B[b] * total, run = 0.0;
+        int chosen = -1, last = 0;
+        for (int v = 0; v < V; ++v) {
+            run += mass[v];
+            if (mass[v] > 0.0f) last = v;
+            if (run > threshold) { chosen = v; break; }
+        }
+        if (chosen < 0) chosen = last;
+        id_B[b] = chosen;
+        logp_B[b] = one(row[chosen]) * inverse - most - (float)std::log(total);
+    }
+}
+
+}  // extern "C"
