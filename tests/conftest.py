@@ -17,7 +17,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 def data_dir() -> Path:
     """The folder of data sets: $BURNISH_DATA, else shared/data beside the repository. Skips where there is none."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("BURNISH_DATA", default))
+    folder = Path(os.environ.get("BURNISH_DATA", default)).resolve()  # tests change the working directory
     if not folder.is_dir():
         pytest.skip(f"no data sets at {folder}: set BURNISH_DATA")
     return folder
