@@ -8,8 +8,6 @@ nothing fails here where it is slow.
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import os
 import platform
@@ -23,6 +21,7 @@ from typing import Any
 
 from burnish.errors import ConfigError
 from burnish.verify.sandbox import Policy, Sandbox, Tier
+from report import options, publish
 
 PROGRAM = 'print("hello")'
 JOB = {"mode": "script", "source": PROGRAM}
@@ -140,7 +139,9 @@ def measure(quick: bool) -> dict[str, Any]:
     machine = (
         f"{platform.machine()}, {workers} processors, Linux {platform.release()}, Python {platform.python_version()}"
     )
-    return {"machine": machine, "workers": workers, "rows": rows}
+    bare = rows["python -I -S"]["per_s"]
+    ratio = {kind: row["per_s"] / bare for kind, row in rows.items() if kind != "python -I -S"}
+    return {"ratio": ratio, "machine": machine, "workers": workers, "rows": rows}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -160,17 +161,15 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one second of each")
-    parser.add_argument("--json", action="store_true")
+    parser = options(__doc__, threads=False)
     parser.add_argument("--out", type=Path, help="put the table into this page, between its markers")
-    options = parser.parse_args()
-    result = measure(options.quick)
-    if options.out:
+    given = parser.parse_args()
+    result = measure(given.quick)
+    if given.out:
         begin, end = "<!-- costs -->\n", "<!-- end of costs -->"
-        head, rest = options.out.read_text().split(begin)
-        options.out.write_text(f"{head}{begin}{table(result)}\n{end}{rest.split(end)[1]}")
-    print(json.dumps(result, indent=1) if options.json else table(result))
+        head, rest = given.out.read_text().split(begin)
+        given.out.write_text(f"{head}{begin}{table(result)}\n{end}{rest.split(end)[1]}")
+    publish(given, result, table(result))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from trl_side import keep_freed_memory
+from turns import keep_freed_memory
 
 
 def main() -> None:

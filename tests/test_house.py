@@ -45,6 +45,7 @@ TABLE: dict[str, set[str]] = {
 
 COMPOSES: dict[str, set[str]] = {
     "demo": {"pretrain", "rl"},
+    "bench": {"ceilings", "stopwatch"},
     "check": {"setting"},
     "setting": {"rows"},
     "audit": {"verify"},

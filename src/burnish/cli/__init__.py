@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from burnish.cli import judging
+from burnish.cli import judging, measuring
 from burnish.cli.given import Json, Options, Verbs, as_options, print_result
 from burnish.errors import BurnishError, ConfigError
 
@@ -275,6 +275,7 @@ def check(run: RunFile, overrides: Overrides = None, as_json: Json = False) -> N
 app.command()(judging.verify)
 app.command(name="verify serve")(judging.serve)
 app.command()(judging.audit)
+app.command()(measuring.bench)
 
 
 def main() -> None:
