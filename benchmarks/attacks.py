@@ -1,6 +1,6 @@
 """Run the attack corpus of the tests in every sandbox tier that works here, and write the table of what stopped what.
 
-    python benchmarks/attacks.py [--quick] [--json] [--out docs/verify-programs.md]
+    python benchmarks/attacks.py [--quick] [--json] [--page docs/verify-programs.md]
 
 The corpus is tests/attacks.py; the tests hold each result, this prints them.
 """
@@ -80,14 +80,9 @@ def table(result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = options(__doc__, threads=False)
-    parser.add_argument("--out", type=Path, help="put the table into this page, between its markers")
     given = parser.parse_args()
     result = measure(given.quick)
-    publish(given, result, table(result))
-    if given.out:
-        begin, end = "<!-- attacks -->\n", "<!-- end of attacks -->"
-        head, rest = given.out.read_text().split(begin)
-        given.out.write_text(f"{head}{begin}{table(result)}\n{end}{rest.split(end)[1]}")
+    publish(given, result, table(result), "attacks")
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ def main() -> None:
         f"{heading(command_of('attention.py'), facts)}\nMilliseconds, and in brackets the library's over ours; explicit products are in "
         f"use up to {EXPLICIT_MAX_TOKENS} tokens, {EXPLICIT_MAX_TOKENS_FLOAT32} in float32.\n\n{shown(results)}"
     )
-    publish(given, {"ratio": ratio, "machine": facts, "results": results}, text)
+    publish(given, {"ratio": ratio, "machine": facts, "results": results}, text, "attention")
 
 
 if __name__ == "__main__":

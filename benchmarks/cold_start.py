@@ -204,7 +204,7 @@ def main() -> None:
         f"{heading(command_of('cold_start.py'), facts)}\nMedians of {given.repeats} fresh processes; what comes after the first optimizer "
         f"step is of one.\n\n{table(('seconds', *medians), rows)}"
     )
-    publish(given, {"ratio": {}, "machine": facts, "seconds": medians}, text)
+    publish(given, {"ratio": {}, "machine": facts, "seconds": medians}, text, "cold start")
 
 
 def watched_to_training(cache: Path, threads: int) -> dict[str, float]:

@@ -93,7 +93,7 @@ def main() -> int:
         f"{heading(command_of('guard.py'), result['machine'])}\n{result['work']}; medians of {given.repeats}; "
         f"{described(result['settings'])}.\n\n{table(('', 'tokens/s', 'ratio'), rows)}"
     )
-    publish(given, result, text)
+    publish(given, result, text, "guard")
     if why is not None:
         say(f"The recorded ratio says nothing about this machine: {why}.")
         return 0

@@ -27,6 +27,9 @@ def options(doc: str | None, threads: bool = True) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="under a minute of its own work, on less of everything")
     add_json(parser)
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="put the tables into this page too, between their markers"
+    )
     if threads:
         parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of every side")
     return parser
@@ -44,15 +47,30 @@ def say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
-def publish(given: argparse.Namespace, result: Mapping[str, Any], text: str) -> None:
-    """Print the text, or the result as one JSON object, as --json says. `result` must hold "ratio"."""
+def publish(given: argparse.Namespace, result: Mapping[str, Any], text: str, mark: str = "") -> None:
+    """Print the text, or the result as one JSON object, as --json says. `result` must hold "ratio".
+
+    mark  what --page looks for: the text goes between <!-- mark --> and <!-- end of mark -->
+    """
     assert isinstance(result.get("ratio"), Mapping), "a result names the ratio for each peer"
+    if getattr(given, "page", None) is not None:
+        put(given.page, mark, text)
     if given.json == ALONE:
         print(json.dumps(result))
         return
     print(text)
     if given.json is not None:
         Path(given.json).write_text(json.dumps(result, indent=1) + "\n")
+
+
+def put(page: Path, mark: str, text: str) -> None:
+    """Replace what stands between a page's markers. Raises SystemExit where they are not there."""
+    begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->"
+    before, found, rest = page.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        sys.exit(f"{page} has no place for this: the markers {begin.strip()} and {end} are not in it.")
+    page.write_text(f"{before}{begin}{text.strip()}\n{end}{after}")
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -102,5 +120,21 @@ def heading(command: str, facts: Mapping[str, Any], **versions: str | None) -> s
 
 
 def command_of(name: str) -> str:
-    """The command line as it was given: "python benchmarks/sampling.py --shape S"."""
-    return " ".join(["python", f"benchmarks/{name}", *sys.argv[1:]])
+    """The command line as it was given, less where its result went and where other Pythons lie: "python benchmarks/sampling.py --shape S"."""
+    said, words = ["python", f"benchmarks/{name}"], sys.argv[1:]
+    while words:
+        word = words.pop(0)
+        if word in ("--json", "--page"):
+            if words and not words[0].startswith("-"):
+                words.pop(0)
+        elif word.endswith("-python") and words:
+            said += [word, "PYTHON"]
+            words.pop(0)
+        else:
+            said.append(shortened(word))
+    return " ".join(said)
+
+
+def shortened(place: str) -> str:
+    """A path as a page says it: an absolute one by its last parts."""
+    return f".../{'/'.join(Path(place).parts[-3:])}" if place.startswith("/") else place

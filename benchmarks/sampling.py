@@ -30,7 +30,7 @@ import torch
 from burnish.engine.embedded import EmbeddedEngine
 from burnish.policy.model import Policy, load, tune_allocator
 from peers import Peer, PeerFailed, described, fixed, median, search
-from report import command_of, heading, machine, options, publish, say, table
+from report import command_of, heading, machine, options, publish, say, shortened, table
 from shapes import PROBLEMS, SHAPES, Work, chains, made, tail
 
 NAMES = {
@@ -136,10 +136,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="measured goes of each side, in turns")
     parser.add_argument("--set", action="append", metavar="PEER:KEY=VALUE", help="fix a peer's settings; no search")
     parser.add_argument("--deadline", type=float, default=3600.0, help="seconds a peer may take to start, or for a go")
-    parser.add_argument("--cache-gib", type=int, default=2, help="vLLM's cache")
+    parser.add_argument("--cache-gib", type=int, help="vLLM's cache (default: 2, and 6 for shape M)")
     given = parser.parse_args()
     given.problems = given.problems or (8 if given.quick else PROBLEMS[given.shape])
     given.max_new = given.max_new or (48 if given.quick else 96 if given.model else 256)
+    given.cache_gib = given.cache_gib or (6 if given.shape == "M" else 2)
     if given.quick:
         given.repeats, given.mean, given.samples = 2, min(given.mean, 16.0), min(given.samples, 4)
     return given
@@ -193,7 +194,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     speeds = {name: statistics.median(map(rate, rows)) for name, rows in sides.items()}
     return {
         "machine": facts,
-        "model": given.model or given.shape,
+        "model": shortened(given.model) if given.model else given.shape,
         "parameters": policy.parameters,
         "work": work.said,
         "tokens_per_second": speeds,
@@ -240,7 +241,7 @@ def shown(result: dict[str, Any], repeats: int) -> str:
 def main() -> None:
     given = arguments()
     result = measure(given)
-    publish(given, result, shown(result, given.repeats))
+    publish(given, result, shown(result, given.repeats), f"sampling {'model' if given.model else given.shape}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a run of a program costs: in each sandbox tier that works here, against a bare interpreter and bubblewrap per run.
 
-    python benchmarks/sandbox.py [--quick] [--json] [--out docs/verify-programs.md]
+    python benchmarks/sandbox.py [--quick] [--json] [--page docs/verify-programs.md]
 
 Everything in one go on the same program (`print("hello")`), so the ratios are of one machine in one state. Not a test:
 nothing fails here where it is slow.
@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from burnish.errors import ConfigError
@@ -162,14 +161,9 @@ def table(result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = options(__doc__, threads=False)
-    parser.add_argument("--out", type=Path, help="put the table into this page, between its markers")
     given = parser.parse_args()
     result = measure(given.quick)
-    if given.out:
-        begin, end = "<!-- costs -->\n", "<!-- end of costs -->"
-        head, rest = given.out.read_text().split(begin)
-        given.out.write_text(f"{head}{begin}{table(result)}\n{end}{rest.split(end)[1]}")
-    publish(given, result, table(result))
+    publish(given, result, table(result), "costs")
 
 
 if __name__ == "__main__":

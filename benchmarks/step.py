@@ -43,7 +43,7 @@ from burnish.rollout import Sampler
 from burnish.tasks import load as load_task
 from burnish.verify.pool import Pool
 from peers import described, fixed, median
-from report import command_of, heading, machine, options, publish, say, table
+from report import command_of, heading, machine, options, publish, say, shortened, table
 from shapes import made, pretrained
 from trl_peer import LEGEND, START, fastest, trl
 
@@ -143,7 +143,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> tuple[Policy, Renderer, A
     """Write the folder both sides read (model, prompts.jsonl); returns what our side needs and where the model is from."""
     if args.model or (args.shape == "T" and not args.quick and Path(FINAL).is_dir()):
         name = args.model or FINAL
-        policy, source = load(name), f"the model of {name}"
+        policy, source = load(name), f"the model of {shortened(name)}"
     elif args.quick:
         policy, source = made(args.shape, uniform=False), f"shape {args.shape}, random weights"
     else:
@@ -297,7 +297,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     given = arguments()
     result = measure(given)
-    publish(given, result, shown(result))
+    publish(given, result, shown(result), f"step {'model' if given.model else given.shape}")
 
 
 if __name__ == "__main__":

@@ -118,3 +118,42 @@ def test_lengths_of_the_work_have_the_mean_that_is_said(monkeypatch: pytest.Monk
     lengths = [len(completion.ids) for completion in EmbeddedEngine(policy).generate(work.requests())]
     # Geometric with p = 1/8: mean 8, standard deviation 7.5; four standard errors of 128 draws are 2.65.
     assert len(lengths) == 128 and abs(sum(lengths) / 128 - 8.0) < 2.65
+
+
+def test_a_result_goes_between_the_markers_of_a_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from report import put, table  # type: ignore[import-not-found]
+
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- a -->\nold\n<!-- end of a -->\nafter\n")
+    put(page, "a", table(("side", "tokens/s"), [("ours", 3), ("theirs", 2)]))
+    shown = "| side | tokens/s |\n| --- | ---: |\n| ours | 3 |\n| theirs | 2 |"
+    assert page.read_text() == f"before\n<!-- a -->\n{shown}\n<!-- end of a -->\nafter\n"
+    with pytest.raises(SystemExit, match="no place for this"):
+        put(page, "b", "text")
+
+
+def test_every_mark_of_the_performance_page_is_one_that_a_script_looks_for() -> None:
+    page = (FOLDER.parent / "docs" / "performance.md").read_text()
+    marks = set(re.findall(r"<!-- (?!end of )(.+?) -->", page))
+    shapes = {f"{script} {name}" for script in ("sampling", "step", "growth") for name in ("T", "S", "M", "model")}
+    assert marks <= shapes | {"attention", "cold start", "guard", "bench"}
+    assert all(f"<!-- end of {mark} -->" in page for mark in marks)
+
+
+def test_a_command_is_said_without_the_places_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from report import command_of
+
+    given = [
+        "x",
+        "--model",
+        "/home/a/runs/demo/run/final",
+        "--trl-python",
+        "/opt/trl/bin/python",
+        "--json",
+        "out",
+        "--quick",
+    ]
+    monkeypatch.setattr(sys, "argv", given)
+    assert command_of("step.py") == "python benchmarks/step.py --model .../demo/run/final --trl-python PYTHON --quick"
