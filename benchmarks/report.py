@@ -120,7 +120,11 @@ def heading(command: str, facts: Mapping[str, Any], **versions: str | None) -> s
 
 
 def command_of(name: str) -> str:
-    """The command line as it was given, less where its result went and where other Pythons lie: "python benchmarks/sampling.py --shape S"."""
+    """The command line as it was given, less where its result went and where other Pythons lie.
+
+    >>> command_of("sampling.py")
+    'python benchmarks/sampling.py --shape S --vllm-python PYTHON'
+    """
     said, words = ["python", f"benchmarks/{name}"], sys.argv[1:]
     while words:
         word = words.pop(0)

@@ -24,15 +24,11 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Show what this machine can do at most, and where the time of a training step goes."""
-    import torch
-
     from burnish.pipelines import bench as pipeline
     from burnish.pipelines.stopwatch import Size
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     size = Size(problems, samples, max_new, repeats)
-    result = pipeline.bench(model, task, as_options(options), size, quick=quick, quiet=as_json)
+    result = pipeline.bench(model, task, as_options(options), size, threads=threads, quick=quick, quiet=as_json)
     if as_json:
         print_result(result, True, "")
     else:

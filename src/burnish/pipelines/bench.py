@@ -67,17 +67,21 @@ def bench(
     options: Mapping[str, Any] | None = None,
     size: Size | None = None,
     seed: int = 1,
+    threads: int | None = None,
     quick: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Measure ceilings and one step; the result as `burnish bench --json` prints it.
 
     model  a folder or hub name; None: the demo's shape with random weights, whose answers all run to max_new
+    threads  of this process; None leaves them as they are
     quick  a small step, once, and short measurements of the ceilings
 
     Raises ConfigError, ModelError and DataError for what cannot be used.
     """
     size = size or Size()
+    if threads is not None:
+        torch.set_num_threads(threads)
     if quick:
         size = replace(size, problems=min(size.problems, 8), max_new=min(size.max_new, 32), repeats=1)
     loaded = load_task(task, options or {})
@@ -100,13 +104,15 @@ def bench(
         parts = _parts(step, {name: statistics.median(row[name] for row in rows) for name in rows[0]}, spent, ceilings)
         machine = _machine(policy, ceilings, SQUARES[:2] if quick else SQUARES)
         display.step(size.repeats + 3, {})
+    said = {"model": model or "the demo's shape, random weights", "threads": torch.get_num_threads()}
+    return said | {"torch": torch.__version__, "machine": machine} | _result(step, size, parts)
+
+
+def _result(step: Step, size: Size, parts: list[Part]) -> dict[str, Any]:
     whole = sum(part.seconds for part in parts)
     return {
-        "model": model or "the demo's shape, random weights",
-        "parameters": policy.parameters,
-        "compute": str(policy.compute).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "parameters": step.policy.parameters,
+        "compute": str(step.policy.compute).removeprefix("torch."),
         "step": {
             "problems": size.problems,
             "samples": size.samples,
@@ -115,7 +121,6 @@ def bench(
             "seconds": whole,
             "repeats": size.repeats,
         },
-        "machine": machine,
         "parts": [part.as_json(whole) for part in parts],
         "products": _efficiency(parts),
     }
