@@ -66,9 +66,8 @@ def one(case: Case, shape: str, repeats: int) -> dict[str, float]:
     work = tail(policy, case["problems"], case["samples"], case["length"], 1e9, longest_prompt=64)
     work = Work(work.prompts, work.samples, work.max_new, (), work.said)  # nothing ends an answer but its length
     before = resident_mib()
-    seconds, drawn = [], []
+    seconds, drawn, engine = [], [], EmbeddedEngine(policy)
     for turn in range(repeats + 1):
-        engine = EmbeddedEngine(policy)
         began = time.perf_counter()
         drawn = list(engine.generate(work.requests(turn)))
         seconds.append(time.perf_counter() - began)

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from burnish.engine.embedded import EmbeddedEngine
 from burnish.policy import kernels
 from burnish.policy.model import tune_allocator
 from peers import Peer, described
@@ -47,9 +48,10 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         policy.save(Path(name) / "model")
         settings = {**work.settings(), "model": str(Path(name) / "model"), "threads": given.threads, "seed": 1}
         with Peer(sys.executable, "transformers_side.py", {**settings, **chosen, "mode": "transformers"}) as peer:
-            ours(policy, work, problems * samples, 0)
+            engine = EmbeddedEngine(policy, problems * samples)
+            ours(engine, work, 0)
             for turn in range(given.repeats):
-                rows["ours"].append(ours(policy, work, problems * samples, turn + 1))
+                rows["ours"].append(ours(engine, work, turn + 1))
                 rows["transformers"].append(peer.step())
     speeds = {side: statistics.median(map(rate, done)) for side, done in rows.items()}
     return {

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from burnish.engine.embedded import EmbeddedEngine
-from burnish.policy.model import Policy, load, tune_allocator
+from burnish.policy.model import load, tune_allocator
 from peers import Peer, PeerFailed, described, fixed, median, search
 from report import command_of, heading, machine, options, publish, say, shortened, table
 from shapes import PROBLEMS, SHAPES, Work, chains, made, tail
@@ -63,10 +63,9 @@ AXES: dict[str, dict[str, Sequence[Any]]] = {
 SIDE = {"transformers": "transformers_side.py", "continuous": "transformers_side.py", "vllm": "vllm_side.py"}
 
 
-def ours(policy: Policy, work: Work, rows: int, seed: int) -> dict[str, Any]:
-    """One go of our engine."""
+def ours(engine: EmbeddedEngine, work: Work, seed: int) -> dict[str, Any]:
+    """One go of our engine, which lays its weights out anew for each, as it must where they have changed."""
     requests = work.requests(seed)
-    engine = EmbeddedEngine(policy, rows)
     began = time.perf_counter()
     lengths = [len(completion.ids) for completion in engine.generate(requests)]
     seconds = time.perf_counter() - began
@@ -100,7 +99,7 @@ def settings_for(
     say(f"{NAMES[name]}: its settings, each a run of its own")
 
     def attempt(chosen: dict[str, Any]) -> float:
-        with peer_of(name, python, common, chosen, given.deadline) as peer:
+        with peer_of(name, python, common, chosen, given.search_deadline) as peer:
             row = peer.step()
             # Seconds for as many tokens as this work has on average: draws differ in how many they are.
             return float(row["seconds"] / row["tokens"] * rows * given.mean)
@@ -136,6 +135,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="measured goes of each side, in turns")
     parser.add_argument("--set", action="append", metavar="PEER:KEY=VALUE", help="fix a peer's settings; no search")
     parser.add_argument("--deadline", type=float, default=3600.0, help="seconds a peer may take to start, or for a go")
+    parser.add_argument("--search-deadline", type=float, default=900.0, help="the same, for each setting tried")
     parser.add_argument("--cache-gib", type=int, help="vLLM's cache (default: 2, and 6 for shape M)")
     given = parser.parse_args()
     given.problems = given.problems or (8 if given.quick else PROBLEMS[given.shape])
@@ -183,9 +183,10 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             versions |= {k: v for k, v in peers[name].timings["facts"].items() if k == "vllm"}
             sides[name] = []
         say("measuring, in turns")
-        ours(policy, work, given.rows, 0)  # warms up: the kernels are compiled, memory is there
+        engine = EmbeddedEngine(policy, given.rows)
+        ours(engine, work, 0)  # warms up: the kernels are compiled, memory is there
         for turn in range(given.repeats):
-            sides["ours"].append(ours(policy, work, given.rows, turn + 1))
+            sides["ours"].append(ours(engine, work, turn + 1))
             for name, peer in peers.items():
                 sides[name].append(peer.step())
             say(

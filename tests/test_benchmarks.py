@@ -25,7 +25,9 @@ SCRIPTS = sorted(path.name for path in FOLDER.glob("*.py") if path.name not in P
 def run(script: str, *arguments: str, timeout: float = 250) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, str(FOLDER / script), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, env=environment, cwd=FOLDER, check=False
+    )
 
 
 def quick(script: str, *arguments: str) -> dict[str, Any]:
