@@ -2,9 +2,10 @@
 
     python benchmarks/growth.py [--shape T] [--quick] [--json]
 
-Linear growth means that a token costs the same however many there are. So the tables say seconds a token, beside those of the row
-above it in size: 1.00 is linear. Each case runs in a process of its own, where its peak of memory is also read: resident bytes above
-those before the first go, for each token that is alive at the same time (sampling) or that is trained (update).
+Linear growth means that a token costs the same however many there are. So the tables say what a token takes, and in brackets how
+many times what it took in the first case: 1.00 is linear. Where a token must cost more (a larger vocabulary is a larger product),
+the column of FLOP says how much. Each case runs in a process of its own, where its peak of memory is also read: resident bytes above
+those before the first go, for each token that is alive at the same time (sampling), and what the update took beyond that.
 
 What a token costs must rise somewhere: a token attends to all before it, so its attention grows with its place. The last table makes
 answers longer and longer, says what share of a decode step's work attention is by then, and names the knee: the length at which
@@ -95,7 +96,8 @@ def one(case: Case, shape: str, repeats: int) -> dict[str, float]:
         "sampling_bytes": (sampling - before) * 2**20 / alive,
         "update_mib": resident_mib() - sampling,
         "cache_mib": alive * cache_bytes(policy) / 2**20,
-        "attention_share": attention_share(policy, case["length"]),
+        "flop": flop(policy, case["length"]),
+        "attention_share": attention(policy, case["length"]) / flop(policy, case["length"]),
     }
 
 
@@ -106,12 +108,15 @@ def cache_bytes(policy: Policy) -> int:
     return 2 * int(config.num_hidden_layers) * int(config.num_key_value_heads) * int(config.head_dim) * itemsize
 
 
-def attention_share(policy: Policy, length: int) -> float:
-    """Attention's part of the FLOP of the mean token of a row, without its prompt."""
+def attention(policy: Policy, length: int) -> float:
+    """FLOP of attention for the mean token of a row, without its prompt."""
     config = policy.module.config
-    attention = 4.0 * config.num_hidden_layers * config.num_attention_heads * config.head_dim * length / 2
-    # The embedding's weights are the head's too, and are multiplied once.
-    return attention / (attention + 2.0 * policy.parameters)
+    return 4.0 * float(config.num_hidden_layers * config.num_attention_heads * config.head_dim) * length / 2
+
+
+def flop(policy: Policy, length: int) -> float:
+    """FLOP of the mean sampled token; the embedding's weights are the head's too, and are multiplied once."""
+    return attention(policy, length) + 2.0 * policy.parameters
 
 
 def caches() -> str:
@@ -152,13 +157,20 @@ def shown(found: dict[str, list[dict[str, Any]]], knee: str) -> str:
                     f"{figures['sampling_bytes']:,.0f}",
                     f"{figures['update_mib']:.0f}",
                     f"{figures['cache_mib']:.1f}",
+                    f"{figures['flop'] / first['flop']:.2f}",
                     f"{figures['attention_share']:.0%}",
                 )
             )
         name = "length" if axis not in ("samples", "length", "vocabulary") else axis
         headings = (
             *(name, "tokens", "sampling, us a token (to the first)", "update, us a token (to the first)"),
-            *("sampling, bytes a live token", "update, MiB more", "cache, MiB", "attention's share of FLOP"),
+            *(
+                "sampling, bytes a live token",
+                "update, MiB more",
+                "cache, MiB",
+                "FLOP a token (to the first)",
+                "attention's share of FLOP",
+            ),
         )
         texts += [f"{axis.capitalize()}:\n", table(headings, cells), ""]
     return "\n".join([*texts, knee])

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
 
 from burnish.cli.given import Json, Options, as_options, print_result
+
+READING = (
+    "'at limit' is the least time the part could take on this machine: what it must compute or read at the least, at the speeds of the "
+    "first table. The last column says which of them it is.",
+    "'reached' is that time over the time it took. A part with a large share and little reached is where there is something to win.",
+    "Verifying runs in other processes while the model samples; its line is what is left to wait for afterwards.",
+    "Over 100% means that the data lay in a nearer cache than the one its ceiling was measured in.",
+)
 
 
 def bench(
@@ -24,6 +33,7 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Show what this machine can do at most, and where the time of a training step goes."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # torch's profiler says on standard error when it starts
     from burnish.pipelines import bench as pipeline
     from burnish.pipelines.stopwatch import Size
 
@@ -73,13 +83,9 @@ def show_bench(result: dict[str, Any]) -> None:
             "the whole of it.",
             soft_wrap=True,
         )
-    console.print(
-        "\nHow to read it: 'at limit' is the least time the part could take here, worked out from what it must compute or read and from "
-        "the ceilings above (the limit says which). 'reached' is that time over the time it took: a part with a large share and little "
-        "reached is where there is something to win. Verifying runs in other processes while the model samples; its line is what is "
-        "left to wait for afterwards. Over 100% means that data lay in a nearer cache than the ceiling was measured in.",
-        soft_wrap=True,
-    )
+    console.print("\nHow to read it:")
+    for line in READING:
+        console.print(f"- {line}")
 
 
 def _cells(part: dict[str, Any], indent: str) -> tuple[str, ...]:
