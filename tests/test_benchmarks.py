@@ -22,7 +22,7 @@ NOT_YET = {"decode.py", "gold_check.py"}
 SCRIPTS = sorted(path.name for path in FOLDER.glob("*.py") if path.name not in PARTS | SIDES | NOT_YET)
 
 
-def run(script: str, *arguments: str, timeout: float = 250) -> subprocess.CompletedProcess[str]:
+def run(script: str, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, str(FOLDER / script), *arguments]
     return subprocess.run(
@@ -62,6 +62,7 @@ def test_help_names_both_flags(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(700)
 @pytest.mark.parametrize(
     ("name", "peers"),
     [
