@@ -206,7 +206,7 @@ MATH = DataSet(
     card=Card(
         "MATH",
         "Competition mathematics in seven subjects and five levels, 12,500 problems. MATH-500 is held out, and what stands in it is "
-        "taken out of the training split, by what the problem says: 12,000 remain.",
+        "taken out of the training split, by what the problem says. That leaves the 12,000 of PRM800K, less repeats.",
         *_MATH_CARD,
         "Hendrycks et al. 2021, arXiv:2103.03874",
         _MATH_EXAMPLE,
@@ -280,7 +280,7 @@ AMC = DataSet(
         "https://artofproblemsolving.com/wiki/index.php/AMC_12_Problems_and_Solutions",
         "Apache-2.0 for the collection (AI-MO); the problems are of the Mathematical Association of America",
         "the competition itself",
-        {"id": 0, "problem": "Two towns are 45 miles apart. How far from both is half-way, in half miles?", "answer": 45.0},
+        {"id": 0, "problem": "Two towns are 45 miles apart. How many half miles is it to half-way?", "answer": 45.0},
     ),
 )
 OLYMPIADBENCH = DataSet(
