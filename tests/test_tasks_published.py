@@ -51,9 +51,15 @@ def test_nested_braces_of_a_box_are_kept(tmp_path: Path) -> None:
     assert problem.reference["answer"] == "\\frac{\\sqrt{3}}{2}"
 
 
-def test_a_solution_without_a_box_is_refused_with_its_place(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"rows\.jsonl:1: the solution has no \\boxed answer"):
-        held_out(tmp_path, "math500", {"problem": "?", "solution": "It is 7."})
+def test_a_row_of_maths_without_an_answer_is_left_out_and_counted(tmp_path: Path) -> None:
+    rows = [math_row(1), {"problem": "a", "solution": "It is 7."}, {"problem": "b", "answer": ""}]
+    task: Any = load("math500", {"held_out": write(tmp_path / "rows.jsonl", *rows)})
+    assert task.left_out == {"their solution has no \\boxed answer": 1, "they have no answer": 1}
+
+
+def test_a_file_of_other_columns_is_refused_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"rows\.jsonl:1: the row has no field 'solution', it has 'question'"):
+        held_out(tmp_path, "math500", {"question": "?"})
 
 
 def test_a_problem_is_named_by_the_data_sets_own_id(tmp_path: Path) -> None:
