@@ -28,6 +28,7 @@ from burnish.pipelines.golds import Golds, Item, golds_of, judge_golds, table
 from burnish.records import Problem
 from burnish.tasks import load
 from burnish.tasks.files import read_rows
+from burnish.tasks.languages import GIVE_A_NUMBER
 
 SHOWN = 20
 FILES: dict[str, dict[str, list[str]]] = {
@@ -41,7 +42,7 @@ FILES: dict[str, dict[str, list[str]]] = {
     "mbpp": {"train": ["mbpp.jsonl"], "held_out": ["mbpp.jsonl"]},
     "code_contests": {"train": ["sandboxfusion_code_contests_20.jsonl"], "held_out": ["code_contests_test.json"]},
     "math500": {"held_out": ["test.jsonl"]},
-    "mgsm": {"held_out": [f"mgsm_{language}.tsv" for language in "bn de en es fr ja ru sw te th zh".split()]},
+    "mgsm": {"held_out": [f"mgsm_{language}.tsv" for language in GIVE_A_NUMBER]},
     "ifeval": {"held_out": ["input_data.jsonl"]},
 }
 """Task, which is also its folder -> the files of its splits."""
@@ -132,7 +133,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(table(results))
     for one in results:
         for failure in one.failures[:SHOWN]:
-            print(f"{one.data} by {one.verifier}, {failure['where']}: {failure['outcome']}, {failure['why']} ({failure['gold']!r})")
+            print(
+                f"{one.data} by {one.verifier}, {failure['where']}: {failure['outcome']}, {failure['why']} ({failure['gold']!r})"
+            )
         if len(one.failures) > SHOWN:
             print(f"{one.data} by {one.verifier}: and {len(one.failures) - SHOWN} more")
     if given.json is not None:

@@ -101,14 +101,18 @@ def main(arguments: list[str] | None = None) -> int:
     if given.json:
         print(json.dumps(result))
     else:
+        judging = ended - loaded
         print(
-            f"{result['questions']:,} questions, {result['answers']:,} answers: loaded in {loaded - began:.2f} s, judged by {result['verifier']} "
-            f"with {given.workers} workers, their start included, in {ended - loaded:.2f} s ({result['answers_per_second']:,.0f} a second).\n"
+            f"{result['questions']:,} questions, {result['answers']:,} answers: loaded in {loaded - began:.2f} s; judged by "
+            f"{result['verifier']} with {given.workers} workers, their start included, in {judging:.2f} s "
+            f"({result['answers_per_second']:,.0f} a second).\n"
             f"{result['labelled_right']:,} labelled right, {result['judged_right']:,} judged right; {result['agree']:,} of "
             f"{result['answers']:,} verdicts agree with their labels."
         )
         for one in result["disagree"]:
-            print(f"{one['problem']} by {one['model']}: labelled {one['label']}, {one['verdict']}: {one['why']} (found {one['found']!r})")
+            print(
+                f"{one['problem']} by {one['model']}: labelled {one['label']}, {one['verdict']}: {one['why']} (found {one['found']!r})"
+            )
     return 1 if result["disagree"] else 0
 
 

@@ -62,13 +62,17 @@ def section(name: str, make: Any, card: Card) -> None:
     print("| | |\n|---|---|")
     for fact, told in facts.items():
         print(f"| {fact} | {told} |")
-    print(f"\nA row, made up, and what the model is asked:\n\n```json\n{json.dumps(card.example, ensure_ascii=False)}\n```\n")
+    print(
+        f"\nA row, made up, and what the model is asked:\n\n```json\n{json.dumps(card.example, ensure_ascii=False)}\n```\n"
+    )
     print(f"```text\n{task.messages(problem)[0].content}\n```\n")
     if isinstance(make, DataSet):
         print(f"Right is, for example:\n\n```text\n{task.gold(problem)}\n```\n")
     if card.note:
         print(f"{card.note}\n")
-    print(f"```sh\nburnish check --task {name} --path FILE\nburnish eval MODEL --task {name} -o held_out=FILE -n 100\n```\n")
+    print(
+        f"```sh\nburnish check --task {name} --path FILE\nburnish eval MODEL --task {name} -o held_out=FILE -n 100\n```\n"
+    )
 
 
 def main() -> None:
@@ -81,8 +85,12 @@ def main() -> None:
     for name, make, card in cards:
         section(name, make, card)
     allowed = [name for name, found in gym.audit()["datasets"].items() if found["allowed"]]
-    print(f"### reasoning_gym\n\nThe {len(allowed)} data sets of reasoning-gym {gym.audit()['version']} that passed our audit, by the option")
-    print("`dataset`; endless, judged by `reasoning_gym`, Apache-2.0 (arXiv:2505.24760). More in [puzzles](puzzles.md#reasoning-gym).\n")
+    print(
+        f"### reasoning_gym\n\nThe {len(allowed)} data sets of reasoning-gym {gym.audit()['version']} that passed our audit, by the option"
+    )
+    print(
+        "`dataset`; endless, judged by `reasoning_gym`, Apache-2.0 (arXiv:2505.24760). More in [puzzles](puzzles.md#reasoning-gym).\n"
+    )
     print(f"{', '.join(f'`{name}`' for name in allowed)}.\n")
     print(f"```sh\nburnish check --task reasoning_gym -o dataset={allowed[0]}\n```\n")
 

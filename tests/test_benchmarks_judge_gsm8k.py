@@ -19,7 +19,12 @@ def test_every_stored_answer_agrees_with_its_label(data_dir: Path) -> None:
     ended = run("--data", str(data_dir / "gsm8k"), "--json")
     assert ended.returncode == 0, ended.stdout
     said = json.loads(ended.stdout)
-    assert (said["questions"], said["answers"], said["labelled_right"], said["judged_right"]) == (1319, 5276, 2001, 2001)
+    assert (said["questions"], said["answers"], said["labelled_right"], said["judged_right"]) == (
+        1319,
+        5276,
+        2001,
+        2001,
+    )
     assert (said["agree"], said["disagree"]) == (5276, [])
 
 

@@ -26,7 +26,12 @@ def test_the_page_is_the_one_the_tasks_make(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_every_published_task_is_on_the_page() -> None:
-    ours = {name for name, target in TASKS.items() if ".puzzles." in target} | {"chain", "rows", "composed", "reasoning_gym"}
+    ours = {name for name, target in TASKS.items() if ".puzzles." in target} | {
+        "chain",
+        "rows",
+        "composed",
+        "reasoning_gym",
+    }
     assert set(CARDS) | ours == set(TASKS) and not set(CARDS) & ours
 
 

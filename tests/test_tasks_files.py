@@ -180,8 +180,13 @@ def test_one_file_of_a_repository_comes_from_the_hubs_cache(tmp_path: Path, monk
 def test_only_places_of_the_hub_without_a_revision_are_unpinned(tmp_path: Path) -> None:
     file = write(tmp_path / "f.jsonl", "{}")
     assert [is_unpinned(one) for one in (str(file), str(tmp_path), f"{tmp_path}:config@test")] == [False, False, False]
-    assert [is_unpinned(one) for one in ("owner/name", "owner/name:config@test", "hf://datasets/owner/name/f.jsonl")] == [True] * 3
-    assert [is_unpinned(one) for one in ("owner/name@test#abc", "hf://datasets/owner/name@abc/f.jsonl")] == [False, False]
+    assert [
+        is_unpinned(one) for one in ("owner/name", "owner/name:config@test", "hf://datasets/owner/name/f.jsonl")
+    ] == [True] * 3
+    assert [is_unpinned(one) for one in ("owner/name@test#abc", "hf://datasets/owner/name@abc/f.jsonl")] == [
+        False,
+        False,
+    ]
 
 
 def test_a_hub_name_goes_to_datasets_with_config_and_split(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +217,10 @@ def test_a_hub_that_cannot_be_reached_is_a_sentence(monkeypatch: pytest.MonkeyPa
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    with pytest.raises(DataError, match=r"no-one/nothing is no file here, and the hub's .* could not be loaded: .*; give a file or a folder that holds it\.$"):
+    with pytest.raises(
+        DataError,
+        match=r"no-one/nothing is no file here, and the hub's .* could not be loaded: .*; give a file or a folder that holds it\.$",
+    ):
         list(read_rows("no-one/nothing"))
 
 

@@ -43,7 +43,11 @@ def test_the_prompt_is_asked_as_it_stands(tmp_path: Path) -> None:
 
 
 def test_arguments_of_other_instructions_are_dropped_and_counts_are_whole(tmp_path: Path) -> None:
-    words = {**COMMAS, "instruction_id_list": ["length_constraints:number_words"], "kwargs": [{"num_words": 3.0, "letter": None}]}
+    words = {
+        **COMMAS,
+        "instruction_id_list": ["length_constraints:number_words"],
+        "kwargs": [{"num_words": 3.0, "letter": None}],
+    }
     [problem] = made(tmp_path, words).held_out()
     assert problem.reference["kwargs"] == [{"num_words": 3}]
     assert verdict(problem, "one two three").outcome == "right"
@@ -75,7 +79,14 @@ def test_a_preface_breaks_an_instruction_strictly_and_not_loosely(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("response", "follows"),
-    [("bye\nok, bye", True), ("*bye*", True), ("bye\nx", True), ("x\nbye\nx", True), ("x\nx\nbye\nx", True), ("bye x", False)],
+    [
+        ("bye\nok, bye", True),
+        ("*bye*", True),
+        ("bye\nx", True),
+        ("x\nbye\nx", True),
+        ("x\nx\nbye\nx", True),
+        ("bye x", False),
+    ],
 )
 def test_what_may_be_left_out_loosely(tmp_path: Path, response: str, follows: bool) -> None:
     ends = {**COMMAS, "instruction_id_list": ["startend:end_checker"], "kwargs": [{"end_phrase": "bye"}]}
@@ -103,7 +114,10 @@ def test_levels_count_prompts_and_instructions_both_ways(tmp_path: Path) -> None
 
 def test_the_verb_verify_tells_the_four_levels(tmp_path: Path) -> None:
     made(tmp_path, COMMAS, BOTH)
-    answers = [{"problem_id": "ifeval/held_out/1", "response": "Fine"}, {"problem_id": "ifeval/held_out/2", "response": LOOSE}]
+    answers = [
+        {"problem_id": "ifeval/held_out/1", "response": "Fine"},
+        {"problem_id": "ifeval/held_out/2", "response": LOOSE},
+    ]
     (tmp_path / "answers.jsonl").write_text("\n".join(map(json.dumps, answers)))
     rows, out = str(tmp_path / "rows.jsonl"), str(tmp_path / "judged.jsonl")
     verb = ["verify", str(tmp_path / "answers.jsonl"), "--task", "ifeval", "-o", f"held_out={rows}", "--out", out]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from burnish.errors import ConfigError, DataError
-from burnish.tasks import load, livecodebench
+from burnish.tasks import livecodebench, load
 from burnish.tasks.splits import check_golds
 from burnish.verify import judge
 from burnish.verify import load as load_verifier

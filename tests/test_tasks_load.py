@@ -73,7 +73,9 @@ def test_an_unknown_task_names_the_nearest() -> None:
 
 
 def test_an_unknown_task_near_none_lists_them() -> None:
-    with pytest.raises(ConfigError, match=r"there are aime24, .*chain, code_contests, .*unit_conversion; or name your own"):
+    with pytest.raises(
+        ConfigError, match=r"there are aime24, .*chain, code_contests, .*unit_conversion; or name your own"
+    ):
         load("xyz", FILES)
 
 

@@ -79,7 +79,9 @@ def test_any_other_answer_of_the_aime_is_refused(tmp_path: Path, answer: Any) ->
         held_out(tmp_path, "aime24", {"problem": "?", "answer": answer})
 
 
-@pytest.mark.parametrize("told", [{"year": 2023}, {"Year": "2023"}, {"ID": "2023-I-4"}, {"url": "https://x.org/2023_AIME_I"}])
+@pytest.mark.parametrize(
+    "told", [{"year": 2023}, {"Year": "2023"}, {"ID": "2023-I-4"}, {"url": "https://x.org/2023_AIME_I"}]
+)
 def test_the_year_of_an_aime_problem_may_stand_in_several_places(tmp_path: Path, told: dict[str, Any]) -> None:
     other = {"Problem": "other", "Answer": 2, "ID": "2024-I-4"}
     [problem] = held_out(tmp_path, "aime24", {"Problem": "this", "Answer": 1, **told}, other, year=2023)
@@ -97,7 +99,10 @@ OLYMPIAD = {"question": "q", "final_answer": ["2"], "answer_type": "Numerical", 
 def test_olympiad_problems_tell_context_unit_and_how_many_answers(tmp_path: Path) -> None:
     row = {**OLYMPIAD, "context": "c", "unit": "km", "is_multiple_answer": True, "final_answer": ["1", "3"]}
     [problem] = held_out(tmp_path, "olympiadbench", row)
-    assert problem.question == "c\nq\nThere are several answers; give them all, separated by commas.\nGive the answer in km."
+    assert (
+        problem.question
+        == "c\nq\nThere are several answers; give them all, separated by commas.\nGive the answer in km."
+    )
     assert [outcome("olympiadbench", problem, said) for said in ("1, 3", "3, 1", "1")] == ["right", "right", "wrong"]
 
 
@@ -128,7 +133,9 @@ def test_aqua_takes_the_letter_and_the_text_of_its_option(tmp_path: Path) -> Non
     row = {"question": "q", "options": ["A)12", "B)(a + b)c", "C)C) 3"], "correct": "B"}
     [problem] = held_out(tmp_path, "aqua", row)
     assert problem.question == "q\nA) 12\nB) (a + b)c\nC) C) 3"
-    assert [outcome("aqua", problem, said) for said in ("B", "(B)", "(a+b)c", "A", "12")] == ["right"] * 3 + ["wrong"] * 2
+    assert [outcome("aqua", problem, said) for said in ("B", "(B)", "(a+b)c", "A", "12")] == ["right"] * 3 + [
+        "wrong"
+    ] * 2
 
 
 @pytest.mark.parametrize("row", [{"options": ["x"], "correct": "A"}, {"options": ["x", "y"], "correct": "C"}])
@@ -140,8 +147,16 @@ def test_options_that_do_not_hold_the_right_one_are_refused(tmp_path: Path, row:
 def test_gsm_hard_takes_what_is_within_a_thousandth(tmp_path: Path) -> None:
     rows = [{"input": "a", "target": -9867630.0}, {"input": "b", "target": 14053029.666666666}]
     whole, part = held_out(tmp_path, "gsm_hard", *rows)
-    assert [outcome("gsm_hard", whole, said) for said in ("-9867630", "9867630", "-9,867,630")] == ["right", "wrong", "right"]
-    assert [outcome("gsm_hard", part, said) for said in ("14053029.6667", "14053029.66", "14053030")] == ["right", "wrong", "wrong"]
+    assert [outcome("gsm_hard", whole, said) for said in ("-9867630", "9867630", "-9,867,630")] == [
+        "right",
+        "wrong",
+        "right",
+    ]
+    assert [outcome("gsm_hard", part, said) for said in ("14053029.6667", "14053029.66", "14053030")] == [
+        "right",
+        "wrong",
+        "wrong",
+    ]
 
 
 def gpqa_row(number: int) -> dict[str, Any]:
@@ -155,7 +170,9 @@ def test_gpqa_shuffles_by_the_question_alone(tmp_path: Path) -> None:
     again = held_out(tmp_path, "gpqa", *reversed(rows))
     assert {one.question: one.reference for one in problems} == {one.question: one.reference for one in again}
     places = Counter(problem.reference["answer"] for problem in problems)
-    assert set(places) == set("ABCD") and all(30 <= count <= 70 for count in places.values())  # 50 each, 3 deviations and a bit
+    assert set(places) == set("ABCD") and all(
+        30 <= count <= 70 for count in places.values()
+    )  # 50 each, 3 deviations and a bit
     for problem in problems:
         assert problem.reference["choices"]["ABCD".index(problem.reference["answer"])] == "yes"
 
@@ -173,7 +190,9 @@ def test_mgsm_takes_its_language_from_the_file_and_asks_in_it(tmp_path: Path) ->
     task = load("mgsm", {"held_out": files})
     german, french = task.held_out()
     assert german.reference == {"answer": "5600", "style": "any", "language": "de"}
-    assert task.messages(german)[0].content.startswith('Wie viele "Eier"?\nÜberlege Schritt für Schritt zwischen <think>')
+    assert task.messages(german)[0].content.startswith(
+        'Wie viele "Eier"?\nÜberlege Schritt für Schritt zwischen <think>'
+    )
     assert "puis donne le nombre final" in task.messages(french)[0].content
     assert [one.question for one in load("mgsm", {"held_out": files, "language": "fr"}).held_out()] == ["Combien ?"]
 
@@ -184,7 +203,10 @@ def test_mgsm_of_an_unknown_language_says_how_to_tell(tmp_path: Path) -> None:
 
 
 def test_a_chosen_language_reads_only_its_own_configuration_of_the_hub() -> None:
-    assert load("mgsm", {"language": ["de", "sw"]}).hub["held_out"] == ("juletxara/mgsm:de@test", "juletxara/mgsm:sw@test")  # type: ignore[attr-defined]
+    assert load("mgsm", {"language": ["de", "sw"]}).hub["held_out"] == (
+        "juletxara/mgsm:de@test",
+        "juletxara/mgsm:sw@test",
+    )  # type: ignore[attr-defined]
     assert len(load("mgsm", {}).hub["held_out"]) == 11  # type: ignore[attr-defined]
 
 
@@ -211,14 +233,17 @@ def test_what_is_not_chosen_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_choice_that_leaves_nothing_says_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no problem for the held_out split \(3 problems left out: their level is not 9\); there is the level 1, 5; "):
+    with pytest.raises(
+        DataError,
+        match=r"no problem for the held_out split \(3 problems left out: their level is not 9\); there is the level 1, 5; ",
+    ):
         held_out(tmp_path, "math500", *LEVELS, level=9)
 
 
 def test_a_choice_the_data_set_cannot_make_is_refused() -> None:
-    with pytest.raises(ConfigError, match="The rows of gsm8k have no level, .* nothing to choose by"):
+    with pytest.raises(ConfigError, match=r"The rows of gsm8k have no level, .* nothing to choose by"):
         load("gsm8k", {"level": 3})
-    with pytest.raises(ConfigError, match="The rows of math have no year, .* it has level and subject"):
+    with pytest.raises(ConfigError, match=r"The rows of math have no year, .* it has level and subject"):
         load("math", {"year": 2024})
 
 
@@ -231,7 +256,10 @@ def test_a_curriculum_knows_the_level(tmp_path: Path) -> None:
 
 
 def test_what_is_held_out_leaves_the_training_split_of_math(tmp_path: Path) -> None:
-    train = [write(tmp_path / "a.jsonl", *map(math_row, range(6))), write(tmp_path / "b.jsonl", *map(math_row, range(6, 10)))]
+    train = [
+        write(tmp_path / "a.jsonl", *map(math_row, range(6))),
+        write(tmp_path / "b.jsonl", *map(math_row, range(6, 10))),
+    ]
     test = write(tmp_path / "t.jsonl", {**math_row(3), "problem": " what  is 3? "}, math_row(8))
     task = load("math", {"train": train, "held_out": test})
     assert (task.train_size, len(task.held_out())) == (8, 2)
@@ -257,7 +285,9 @@ def test_a_task_for_evaluation_does_not_train(tmp_path: Path) -> None:
 
 
 def test_golds_that_do_not_pass_can_be_dropped_and_are_counted(tmp_path: Path) -> None:
-    file = write(tmp_path / "t.jsonl", {"question": "a", "answer": "#### 3"}, {"question": "b", "answer": "#### three or so"})
+    file = write(
+        tmp_path / "t.jsonl", {"question": "a", "answer": "#### 3"}, {"question": "b", "answer": "#### three or so"}
+    )
     kept = load("gsm8k", {"held_out": file})
     assert [failure.where.rsplit("/", 1)[-1] for failure in check_golds(kept, kept.held_out())] == ["t.jsonl:2"]
     task: Any = load("gsm8k", {"held_out": file, "bad_golds": "drop"})

@@ -20,7 +20,9 @@ def check(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Settings to change, as key.sub=value.", metavar="[KEY=VALUE]...")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="Load this task's data and judge its gold answers; no model.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Load this task's data and judge its gold answers; no model.")
+    ] = None,
     path: Annotated[
         str | None, typer.Option(help="The task's file, or a folder of files in the layout of the hub.")
     ] = None,
@@ -38,7 +40,9 @@ def check(
         _check_run(run, overrides or [], as_json)
         return
     if run is not None:
-        raise ConfigError(f"--task and the run file {run} are two things to check; give one. (An option is -o key=value.)")
+        raise ConfigError(
+            f"--task and the run file {run} are two things to check; give one. (An option is -o key=value.)"
+        )
     from burnish.pipelines import golds
 
     found = golds.check_task(task, path, as_options(options), workers, deadline, quiet=as_json)
@@ -60,7 +64,9 @@ def _refuse_without_task(run: str | None, path: str | None, options: list[str] |
     if run is None:
         raise ConfigError("Say what to check: a run file, or a task with --task.")
     if path is not None or options:
-        raise ConfigError(f"{'--path' if path is not None else '--option'} has no effect without --task; name the task.")
+        raise ConfigError(
+            f"{'--path' if path is not None else '--option'} has no effect without --task; name the task."
+        )
 
 
 def _check_run(run: str, overrides: list[str], as_json: bool) -> None:

@@ -6,7 +6,7 @@ Loads no torch. Not for: a whole run, with its model (check), or how often a ver
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,23 +79,25 @@ def golds_of(task: Task, data: str | None = None) -> Golds:
 
 
 def judge_golds(golds: Golds, workers: int = 2, deadline_s: float = DEADLINE_S, quiet: bool = True) -> Result:
-    """Judge every item in worker processes that can be killed. An item without a response fails."""
+    """Judge every item in worker processes that can be killed. An item without a response fails.
+
+    What a busy machine left without a verdict is judged once more, alone.
+    """
     began = time.perf_counter()
     keys = [Key(item.problem.id, at) for at, item in enumerate(golds.items)]
-    pairs = list(zip(keys, golds.items, strict=True))
-    asked = ((key, item.problem, item.response) for key, item in pairs if item.response is not None)
+    items = dict(zip(keys, golds.items, strict=True))
     verdicts = dict.fromkeys(keys, _NO_GOLD)
-    passed = 0
+    asked = [key for key in keys if items[key].response is not None]
     columns = (("passed", "passed so far", "{:6.1%}"),)
-    with (
-        Pool(golds.verifier, workers, deadline_s) as pool,
-        Display(f"golds of {golds.data}", len(keys), columns, quiet) as display,
-    ):
-        for done, (key, verdict) in enumerate(pool.judge(asked), start=1):
+    with Display(f"golds of {golds.data}", len(asked), columns, quiet) as display:
+        passed = 0
+        for done, (key, verdict) in enumerate(_judged(golds.verifier, asked, items, workers, deadline_s), start=1):
             verdicts[key] = verdict
             passed += _passes(golds, verdict)
-            if done % 64 == 0 or done == len(keys):
+            if done % 64 == 0 or done == len(asked):
                 display.step(done, {"passed": passed / done})
+    again = [key for key in asked if verdicts[key].outcome == "no_verdict" and verdicts[key].fault != "gold"]
+    verdicts.update(_judged(golds.verifier, again, items, 1, deadline_s))
     failures = [
         {
             "problem": item.problem.id,
@@ -104,11 +106,20 @@ def judge_golds(golds: Golds, workers: int = 2, deadline_s: float = DEADLINE_S, 
             "outcome": verdicts[key].outcome,
             "why": verdicts[key].why,
         }
-        for key, item in pairs
+        for key, item in items.items()
         if not _passes(golds, verdicts[key])
     ]
     seconds = time.perf_counter() - began
+    passed = len(keys) - len(failures)
     return Result(golds.data, golds.verifier, golds.rows, len(keys), passed, golds.left_out, failures, seconds)
+
+
+def _judged(
+    verifier: str, keys: Sequence[Key], items: Mapping[Key, Item], workers: int, deadline_s: float
+) -> Iterator[tuple[Key, Verdict]]:
+    if keys:
+        with Pool(verifier, workers, deadline_s) as pool:
+            yield from pool.judge((key, items[key].problem, items[key].response or "") for key in keys)
 
 
 def check_task(

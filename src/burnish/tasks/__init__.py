@@ -128,7 +128,9 @@ def at_path(name: str, path: str) -> dict[str, str]:
     known = inspect.signature(make).parameters
     if not {"train", "held_out"} <= set(known):
         raise ConfigError(f"The task {name!r} makes its problems and reads no files, so a path can have no effect.")
-    trained = bool(getattr(make, "train", ()) if not inspect.isclass(make) else getattr(make, "hub", {}).get("train", "both"))
+    trained = bool(
+        getattr(make, "train", ()) if not inspect.isclass(make) else getattr(make, "hub", {}).get("train", "both")
+    )
     both = Path(path).expanduser().is_dir() and trained
     return {"train": path, "held_out": path} if both else {"held_out": path}
 

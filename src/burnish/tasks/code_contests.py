@@ -53,7 +53,10 @@ class CodeContests(CodeTask):
         "https://github.com/google-deepmind/code_contests",
         "CC BY 4.0, Apache-2.0 for code",
         "Li et al. 2022, arXiv:2203.07814",
-        {"problem": "Add the two numbers of a line.", "tests": {"inputs": ["1 2\n", "3 4\n"], "outputs": ["3\n", "7\n"]}},
+        {
+            "problem": "Add the two numbers of a line.",
+            "tests": {"inputs": ["1 2\n", "3 4\n"], "outputs": ["3\n", "7\n"]},
+        },
         "Statements that allow several answers are left out unless a checker is named (option compare), or several is keep. Few tests "
         "a problem: a wrong program may pass.",
     )
@@ -117,7 +120,9 @@ def _tests(row: Mapping[str, Any], place: str) -> list[dict[str, str]]:
         try:
             pairs = [pair for part in parts for pair in zip(part.get("input", ()), part.get("output", ()), strict=True)]
         except (ValueError, AttributeError, TypeError) as error:
-            raise DataError(f'{place}: its tests must hold lists "input" and "output" of one length ({error}).') from error
+            raise DataError(
+                f'{place}: its tests must hold lists "input" and "output" of one length ({error}).'
+            ) from error
     else:
         given = text(row, "test", place)
         try:

@@ -189,7 +189,9 @@ def _read_tsv(path: Path, location: str, header: Sequence[str]) -> Iterator[tupl
         if not names:
             names = values
         elif len(values) != len(names):
-            raise DataError(f"{location}:{number}: the row has {len(values)} fields, not {len(names)} ({', '.join(names)}).")
+            raise DataError(
+                f"{location}:{number}: the row has {len(values)} fields, not {len(names)} ({', '.join(names)})."
+            )
         else:
             yield f"{location}:{number}", dict(zip(names, values, strict=True))
 

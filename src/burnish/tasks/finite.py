@@ -30,9 +30,9 @@ class FileTask:
 
     A subclass sets `name` and `verifier` and writes `problem`, `messages` and `gold`.
     `train` and `held_out` are locations as files.read_rows takes them, one or several. Without `train` the task is for evaluation
-    alone; without both, the files are those of `hub`, if it has any. `overlap` is "drop" (problems in both splits leave training) or "refuse". The limits keep the first n problems of a
-    split, after separation. Raises ConfigError for a limit below 1 and
-    for want of a held-out file; reading raises DataError.
+    alone; without both, the files are those of `hub`, if it has any. `overlap` is "drop" (problems in both splits leave training) or
+    "refuse". The limits keep the first n problems of a split, after separation.
+    Raises ConfigError for a limit below 1 and for want of a held-out file; reading raises DataError.
     """
 
     name: str
@@ -103,7 +103,9 @@ class FileTask:
         """A sentence for each thing reading did to the splits; a run shows them."""
         separation = self._separation
         loose = [place for places in self._locations.values() for place in places if is_unpinned(place)]
-        unpinned = [f"{place} is read at its newest revision, which may change; pin it with #REVISION." for place in loose]
+        unpinned = [
+            f"{place} is read at its newest revision, which may change; pin it with #REVISION." for place in loose
+        ]
         left_out = [f"{_problems(count)} left out: {why}." for why, count in sorted(self._left_out.items())]
         return (*unpinned, *separation.notices, *left_out)
 
@@ -169,7 +171,9 @@ class FileTask:
 
     def _no_problem(self, split: str) -> str:
         reasons = "; ".join(f"{_problems(count)} left out: {why}" for why, count in self._left_out.items())
-        return f"{', '.join(self._locations[split])} has no problem for the {split} split" + (reasons and f" ({reasons})")
+        return f"{', '.join(self._locations[split])} has no problem for the {split} split" + (
+            reasons and f" ({reasons})"
+        )
 
 
 def _several(location: str | list[str]) -> tuple[str, ...]:

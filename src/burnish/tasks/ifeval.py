@@ -68,7 +68,9 @@ class IfEval(FileTask):
     def problem(self, row: Mapping[str, Any], identity: str, split: str, place: str) -> Problem:
         names, given = field(row, "instruction_id_list", place), field(row, "kwargs", place)
         if not isinstance(names, list) or not isinstance(given, list) or len(names) != len(given) or not names:
-            raise DataError(f"{place}: instruction_id_list and kwargs must be lists of one length, with at least one entry.")
+            raise DataError(
+                f"{place}: instruction_id_list and kwargs must be lists of one length, with at least one entry."
+            )
         kept = [{name: value for name, value in (one or {}).items() if value is not None} for one in given]
         prompt = text(row, "prompt", place)
         reference = {"instruction_id_list": names, "kwargs": [_whole(one) for one in kept], "loose": self._loose}
@@ -85,4 +87,6 @@ class IfEval(FileTask):
 
 def _whole(args: Mapping[str, Any]) -> dict[str, Any]:
     """Counts that a table has made floats of (3.0) as the whole numbers they are."""
-    return {name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in args.items()}
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in args.items()
+    }

@@ -108,7 +108,10 @@ class LiveCodeBench(CodeTask):
         for name, wanted in self._wanted.items():
             if wanted and str(field(row, name, place)).casefold() not in wanted:
                 raise LeftOut(f"their {name} is not {' or '.join(wanted)}")
-        if self._days != ("", "9999") and not self._days[0] <= str(field(row, "contest_date", place))[:10] <= self._days[1]:
+        if (
+            self._days != ("", "9999")
+            and not self._days[0] <= str(field(row, "contest_date", place))[:10] <= self._days[1]
+        ):
             raise LeftOut("they were set on another day")
         question, starter = text(row, "question_content", place), str(row.get("starter_code") or "").rstrip()
         given = _public(field(row, "public_test_cases", place), place)
@@ -166,7 +169,9 @@ def _unpacked(packed: str, place: str) -> str:
             f"{place}: private_test_cases is a pickle of something else than one text, and is not opened ({error}); give its tests as JSON."
         ) from error
     if len(found) != 1:
-        raise DataError(f"{place}: private_test_cases is a pickle of {len(found)} texts, not of one; give its tests as JSON.")
+        raise DataError(
+            f"{place}: private_test_cases is a pickle of {len(found)} texts, not of one; give its tests as JSON."
+        )
     return found[0]
 
 
@@ -176,7 +181,8 @@ def _tests(given: Any, name: str, place: str) -> list[dict[str, Any]]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: {name} is not JSON ({error}).") from error
     good = isinstance(tests, list) and all(
-        isinstance(test, dict) and isinstance(test.get("input"), str) and isinstance(test.get("output"), str) for test in tests
+        isinstance(test, dict) and isinstance(test.get("input"), str) and isinstance(test.get("output"), str)
+        for test in tests
     )
     if not good:
         raise DataError(f'{place}: {name} must be a list of tests with the texts "input" and "output".')
@@ -204,6 +210,8 @@ def _calls(row: Mapping[str, Any], given: list[dict[str, Any]], place: str) -> d
     except (ValueError, RecursionError, AttributeError, NotPlain) as error:
         raise DataError(f"{place}: a test of a method, or its metadata, that is not JSON ({error}).") from error
     if not method.isidentifier():
-        raise DataError(f"{place}: metadata names no func_name, so nobody knows which method to call; mend or remove the row.")
+        raise DataError(
+            f"{place}: metadata names no func_name, so nobody knows which method to call; mend or remove the row."
+        )
     entry = f"Solution.{method}" if "class Solution" in str(row.get("starter_code") or "") else method
     return {"kind": "call", "entry": entry, "tests": tests, "compare": "loose"}

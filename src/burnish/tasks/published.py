@@ -106,7 +106,9 @@ class Published(FileTask):
         for facet in chosen:
             if facet not in data.facets:
                 there = f"it has {' and '.join(data.facets)}" if data.facets else "there is nothing to choose by"
-                raise ConfigError(f"The rows of {data.name} have no {facet}, so the option can have no effect; {there}.")
+                raise ConfigError(
+                    f"The rows of {data.name} have no {facet}, so the option can have no effect; {there}."
+                )
         self.name, self.verifier, self.card, self.header = data.name, data.verifier, data.card, data.header
         self._data, self._drops_bad_golds = data, bad_golds == "drop"
         self._chosen = {facet: _all(value) for facet, value in chosen.items()}
@@ -114,9 +116,7 @@ class Published(FileTask):
         self._levels: dict[str, str] = {}
         self.hub = {TRAIN: data.train, HELD_OUT: self._of_language(data.held_out)}
         self.hub_splits = dict(zip((TRAIN, HELD_OUT), data.splits, strict=True))
-        super().__init__(
-            train, held_out, overlap=overlap, limit_train=limit_train, limit_held_out=limit_held_out
-        )
+        super().__init__(train, held_out, overlap=overlap, limit_train=limit_train, limit_held_out=limit_held_out)
 
     def identity(self, row: Mapping[str, Any], split: str, number: int, place: str) -> str:
         own = next((str(row[name]).strip() for name in self._data.names if row.get(name) not in (None, "")), None)
@@ -165,7 +165,9 @@ class Published(FileTask):
         return good
 
     def _no_problem(self, split: str) -> str:
-        there = [f"; there is the {facet} {', '.join(map(str, sorted(seen, key=str)))}" for facet, seen in self._seen.items()]
+        there = [
+            f"; there is the {facet} {', '.join(map(str, sorted(seen, key=str)))}" for facet, seen in self._seen.items()
+        ]
         return super()._no_problem(split) + "".join(there)
 
     def _of_language(self, locations: tuple[str, ...]) -> tuple[str, ...]:
@@ -176,7 +178,9 @@ class Published(FileTask):
 
 def plain(value: Facet) -> Facet:
     """ "Counting & Probability" and "counting_and_probability" are one subject."""
-    return value if isinstance(value, int) else " ".join(value.casefold().replace("&", " and ").replace("_", " ").split())
+    return (
+        value if isinstance(value, int) else " ".join(value.casefold().replace("&", " and ").replace("_", " ").split())
+    )
 
 
 def _all(value: Any) -> tuple[Facet, ...]:

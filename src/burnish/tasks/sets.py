@@ -1,168 +1,21 @@
 """The published data sets of questions with one answer, each declared once: columns, wording, verifier, splits, licence.
 
-Not for how they are loaded (published.py), for programs (humaneval, mbpp, code_contests, livecodebench) or instructions (ifeval).
+Not for what their columns mean (columns.py), how they are loaded (published.py), programs (humaneval, mbpp, code_contests,
+livecodebench) or instructions (ifeval).
 """
 
 from __future__ import annotations
 
-import hashlib
-import random
-import re
-from typing import Any
-
-from burnish.errors import DataError
+from burnish.tasks import columns
 from burnish.tasks.cards import Card
-from burnish.tasks.files import Row, field, text
-from burnish.tasks.finite import LeftOut
 from burnish.tasks.languages import GIVE_A_NUMBER
-from burnish.tasks.published import Asked, DataSet, told
-from burnish.verify.format import extract_answer, split_response
-
-_YEAR = re.compile(r"(?:19|20)\d\d")
-_LETTERED = re.compile(r"\s*[(\[]?([A-J])\s*[).:\]]\s*")
-
-
-def _first(row: Row, names: tuple[str, ...], place: str) -> Any:
-    """The first of these columns that the row has; the complaint is about the first of all."""
-    return field(row, next((name for name in names if row.get(name) is not None), names[0]), place)
-
-
-def _number(value: Any, place: str, what: str) -> str:
-    """A number as text, "27" for 27.0. Raises DataError for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise DataError(f"{place}: {what} is {value!r:.60}, not a number; mend or remove the row.")
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else repr(value)
-    written = str(value).strip()
-    if not written:
-        raise DataError(f"{place}: {what} is empty; fill it in or remove the row.")
-    return written.removesuffix(".0")
-
-
-def _gsm8k(row: Row, place: str) -> Asked:
-    worked = text(row, "answer", place)
-    _, mark, answer = worked.rpartition("####")
-    if not mark or not answer.strip():
-        raise DataError(f'{place}: a row without an answer, "answer" must end in "#### 72"; mend or remove it.')
-    # The worked solution stays out of the reference: a reference travels with the rollouts.
-    return Asked(text(row, "question", place), {"answer": answer.strip(), "style": "any"})
-
-
-def _math(row: Row, place: str) -> Asked:
-    answer = str(row.get("answer") or "").strip()
-    if not answer:
-        if "answer" in row and "solution" not in row:
-            raise LeftOut("they have no answer")
-        box = extract_answer(split_response(text(row, "solution", place)), "boxed")
-        if box is None or not box.text:
-            raise LeftOut("their solution has no \\boxed answer")
-        answer = box.text
-    level = re.search(r"\d", str(row.get("level", "")))
-    subject = row.get("subject") or row.get("type")
-    facets = {"level": int(level.group()) if level else None, "subject": str(subject) if subject else None}
-    return Asked(text(row, "problem", place), {"answer": answer}, facets)
-
-
-def _aime(row: Row, place: str) -> Asked:
-    written = _number(_first(row, ("answer", "Answer"), place), place, "the answer")
-    if not written.isdecimal() or int(written) > 999:
-        raise DataError(f"{place}: the answer is {written!r}, but an answer of the AIME is a whole number from 0 to 999.")
-    question = _first(row, ("problem", "Problem", "question", "Question"), place)
-    told_year = next((found for name in ("year", "Year", "id", "ID", "url") if (found := _YEAR.search(str(row.get(name, ""))))), None)
-    year = int(told_year.group()) if told_year else None
-    return Asked(str(question).strip(), {"answer": str(int(written)), "style": "any"}, {"year": year})
-
-
-def _amc(row: Row, place: str) -> Asked:
-    question = str(_first(row, ("problem", "question"), place)).strip()
-    return Asked(question, {"answer": _number(field(row, "answer", place), place, "the answer"), "style": "any"})
-
-
-def _olympiadbench(row: Row, place: str) -> Asked:
-    golds = row.get("final_answer")
-    if not golds:
-        raise LeftOut("they ask for a proof")
-    if row.get("answer_type") == "Need_human_evaluate":
-        raise LeftOut("their answer needs a person to judge it")
-    if any(row.get(f"image_{number}") is not None for number in range(1, 10)) or "<image_1>" in str(row.get("question")):
-        raise LeftOut("they show a picture")
-    reference: dict[str, Any] = {"answer": ", ".join(str(gold).strip() for gold in (golds if isinstance(golds, list) else [golds]))}
-    if error := str(row.get("error") or "").strip():
-        try:
-            reference["absolute"] = float(error)
-        except ValueError:
-            raise LeftOut("they have a tolerance for each of several answers") from None
-    parts = [str(row.get("context") or "").strip(), text(row, "question", place)]
-    if row.get("is_multiple_answer"):
-        parts.append("There are several answers; give them all, separated by commas.")
-    if unit := str(row.get("unit") or "").strip():
-        parts.append(f"Give the answer in {unit}.")
-    facets = {"subject": row.get("subfield") or row.get("subject"), "language": row.get("language")}
-    return Asked("\n".join(filter(None, parts)), reference, facets)
-
-
-def _svamp(row: Row, place: str) -> Asked:
-    answer = _number(field(row, "Answer", place), place, "Answer")
-    question = f"{text(row, 'Body', place)} {text(row, 'Question', place)}"
-    return Asked(question, {"answer": answer, "style": "any"}, {"subject": row.get("Type")})
-
-
-def _gsm_hard(row: Row, place: str) -> Asked:
-    # PAL, which made the set, accepts what is within 1e-3 of the target: its targets are floats (arXiv:2211.10435).
-    answer = _number(field(row, "target", place), place, "target")
-    return Asked(text(row, "input", place), {"answer": answer, "absolute": 1e-3})
-
-
-def _mgsm(row: Row, place: str) -> Asked:
-    named = re.search(r"mgsm[_:]([a-z]{2})\b", place)
-    language = str(row.get("language") or (named and named[1]) or "")
-    if language not in GIVE_A_NUMBER:
-        raise DataError(
-            f"{place}: cannot tell which language this is; call the file mgsm_de.tsv, or give its rows a column language "
-            f"({', '.join(GIVE_A_NUMBER)})."
-        )
-    answer = _number(field(row, "answer_number", place), place, "answer_number").replace(",", "")
-    return Asked(text(row, "question", place), {"answer": answer, "style": "any", "language": language}, {"language": language})
-
-
-def _options(question: str, options: list[str], right: int, place: str) -> Asked:
-    """A question with its options, lettered from A."""
-    if len(set(options)) == 1:
-        raise DataError(f"{place}: all options are the same; mend or remove the row.")
-    letters = [chr(65 + number) for number in range(len(options))]
-    listed = "\n".join(f"{letter}) {option}" for letter, option in zip(letters, options, strict=True))
-    return Asked(f"{question}\n{listed}", {"answer": letters[right], "choices": options})
-
-
-def _aqua(row: Row, place: str) -> Asked:
-    given, letter = field(row, "options", place), text(row, "correct", place).upper()
-    if not isinstance(given, list) or not 2 <= len(given) <= 10 or not all(isinstance(one, str) for one in given):
-        raise DataError(f"{place}: options must be a list of 2 to 10 texts, not {given!r:.60}.")
-    if len(letter) != 1 or not 0 <= ord(letter) - 65 < len(given):
-        raise DataError(f"{place}: correct is {letter!r}, not the letter of one of {len(given)} options.")
-    options = []
-    for number, option in enumerate(given):
-        own = _LETTERED.match(option)  # "B)12" is "12" where it stands second
-        options.append((option[own.end() :] if own and ord(own[1]) - 65 == number else option).strip())
-    return _options(text(row, "question", place), options, ord(letter) - 65, place)
-
-
-def _gpqa(row: Row, place: str) -> Asked:
-    question = text(row, "Question", place)
-    right = text(row, "Correct Answer", place)
-    options = [right, *(text(row, f"Incorrect Answer {number}", place) for number in (1, 2, 3))]
-    if options.count(right) > 1:
-        raise LeftOut("a wrong option of theirs is the right one again")
-    # Their order is the problem's own: the same in every run, and no place is right more often than another.
-    seed = int.from_bytes(hashlib.blake2b(question.encode(), digest_size=8).digest())
-    numbers = random.Random(seed)
-    options = [option for _, option in sorted((numbers.random(), option) for option in options)]
-    asked = _options(question, options, options.index(right), place)
-    return Asked(asked.question, asked.reference, {"subject": row.get("High-level domain")})
-
+from burnish.tasks.published import DataSet, told
 
 _MATH_HUB = "EleutherAI/hendrycks_math:{}@{}#21a5633873b6a120296cce3e2df9d5550074f4a3"
-_SUBJECTS = "algebra counting_and_probability geometry intermediate_algebra number_theory prealgebra precalculus".split()
+_SUBJECTS = (
+    *("algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory", "prealgebra"),
+    "precalculus",
+)
 _MATH_500 = "HuggingFaceH4/MATH-500@test#6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"
 _GSM8K_HUB = "openai/gsm8k:main@{}#740312add88f781978c0658806c59bc2815b9866"
 _AQUA_HUB = "deepmind/aqua_rat:raw@{}#33301c6a050c96af81f63cad5562cb5363e88971"
@@ -171,7 +24,7 @@ _SVAMP_HUB = "ChilleD/SVAMP@{}#5e0bf1e5e7c0e9c4bc39180d224f41f3f801b7ef"
 GSM8K = DataSet(
     name="gsm8k",
     verifier="number",
-    read=_gsm8k,
+    read=columns.gsm8k,
     told=told("the final number"),
     train=(_GSM8K_HUB.format("train"),),
     held_out=(_GSM8K_HUB.format("test"),),
@@ -199,7 +52,7 @@ _MATH_EXAMPLE = {
 MATH = DataSet(
     name="math",
     verifier="math",
-    read=_math,
+    read=columns.math,
     told=told("the final answer"),
     train=tuple(_MATH_HUB.format(subject, split) for split in ("train", "test") for subject in _SUBJECTS),
     held_out=(_MATH_500,),
@@ -217,7 +70,7 @@ MATH = DataSet(
 MATH500 = DataSet(
     name="math500",
     verifier="math",
-    read=_math,
+    read=columns.math,
     told=told("the final answer"),
     held_out=(_MATH_500,),
     names=("unique_id",),
@@ -227,7 +80,13 @@ MATH500 = DataSet(
         "The 500 problems of MATH that PRM800K held out; for evaluation.",
         *_MATH_CARD,
         "Lightman et al. 2023, arXiv:2305.20050",
-        {**_MATH_EXAMPLE, "answer": "\\frac{3}{4}", "level": 1, "subject": "Prealgebra", "unique_id": "test/prealgebra/1.json"},
+        {
+            **_MATH_EXAMPLE,
+            "answer": "\\frac{3}{4}",
+            "level": 1,
+            "subject": "Prealgebra",
+            "unique_id": "test/prealgebra/1.json",
+        },
         "A training file of MATH holds these problems too: train on `math`, which takes them out.",
     ),
 )
@@ -240,7 +99,7 @@ _AIME_CARD = (
 AIME24 = DataSet(
     name="aime24",
     verifier="number",
-    read=_aime,
+    read=columns.aime,
     told=told("the final number"),
     held_out=("HuggingFaceH4/aime_2024@train#2fe88a2f1091d5048c0f36abc874fb997b3dd99a",),
     splits=("train", "train"),
@@ -249,14 +108,19 @@ AIME24 = DataSet(
         "AIME 2024",
         "The 30 problems of both papers of 2024, each with a whole number from 0 to 999 for an answer; for evaluation.",
         *_AIME_CARD,
-        {"id": 60, "problem": "How many whole numbers from 1 to 99 are multiples of 3?", "answer": "033", "year": "2024"},
+        {
+            "id": 60,
+            "problem": "How many whole numbers from 1 to 99 are multiples of 3?",
+            "answer": "033",
+            "year": "2024",
+        },
         "30 problems: sample each many times, and read the interval.",
     ),
 )
 AIME25 = DataSet(
     name="aime25",
     verifier="number",
-    read=_aime,
+    read=columns.aime,
     told=told("the final number"),
     held_out=("math-ai/aime25@test#563bb8404243c5f09de6ec262f2db674fe5bce9b",),
     facets=("year",),
@@ -271,7 +135,7 @@ AIME25 = DataSet(
 AMC = DataSet(
     name="amc",
     verifier="number",
-    read=_amc,
+    read=columns.amc,
     told=told("the final number"),
     held_out=("AI-MO/aimo-validation-amc@train#69d78a4a2c840e82d69af6bc742bda09005f6316",),
     splits=("train", "train"),
@@ -288,7 +152,7 @@ AMC = DataSet(
 OLYMPIADBENCH = DataSet(
     name="olympiadbench",
     verifier="math",
-    read=_olympiadbench,
+    read=columns.olympiadbench,
     told=told("the final answer"),
     held_out=("Hothan/OlympiadBench:OE_TO_maths_en_COMP@train#91184b52131e7fc9455fef848035173aea8cc01a",),
     splits=("train", "train"),
@@ -309,7 +173,7 @@ OLYMPIADBENCH = DataSet(
 SVAMP = DataSet(
     name="svamp",
     verifier="number",
-    read=_svamp,
+    read=columns.svamp,
     told=told("the final number"),
     train=(_SVAMP_HUB.format("train"),),
     held_out=(_SVAMP_HUB.format("test"),),
@@ -330,7 +194,7 @@ SVAMP = DataSet(
 AQUA = DataSet(
     name="aqua",
     verifier="math",
-    read=_aqua,
+    read=columns.aqua,
     told=told("the letter of the right option"),
     train=(_AQUA_HUB.format("train"),),
     held_out=(_AQUA_HUB.format("test"),),
@@ -349,7 +213,7 @@ AQUA = DataSet(
 GSM_HARD = DataSet(
     name="gsm_hard",
     verifier="math",
-    read=_gsm_hard,
+    read=columns.gsm_hard,
     told=told("the final number"),
     held_out=("reasoning-machines/gsm-hard@train",),
     splits=("train", "train"),
@@ -360,7 +224,11 @@ GSM_HARD = DataSet(
         "https://github.com/reasoning-machines/pal",
         "Apache-2.0; the questions derive from GSM8K, MIT",
         "Gao et al. 2022, arXiv:2211.10435",
-        {"input": "A box holds 6 pens. How many pens are in 4933828 boxes?", "code": "def solution(): ...", "target": 29602968.0},
+        {
+            "input": "A box holds 6 pens. How many pens are in 4933828 boxes?",
+            "code": "def solution(): ...",
+            "target": 29602968.0,
+        },
         "Numbers were replaced blindly: 146 targets are negative and 303 no whole number, where the story asks for a count. It tests "
         "arithmetic and a verifier's reading of numbers more than reasoning.",
     ),
@@ -368,7 +236,7 @@ GSM_HARD = DataSet(
 MGSM = DataSet(
     name="mgsm",
     verifier="number",
-    read=_mgsm,
+    read=columns.mgsm,
     told=lambda reference: GIVE_A_NUMBER[reference["language"]],
     held_out=tuple(f"juletxara/mgsm:{language}@test" for language in GIVE_A_NUMBER),
     facets=("language",),
@@ -381,15 +249,20 @@ MGSM = DataSet(
         "https://github.com/google-research/url-nlp",
         "CC BY-SA 4.0",
         "Shi et al. 2022, arXiv:2210.03057",
-        {"question": "In einer Kiste sind 6 Stifte. Wie viele Stifte sind in 12 Kisten?", "answer_number": 72, "language": "de"},
-        "A number is read as in English: 1,234.5. Digits of any script count. Whether the thought is in the language too is for a gate: see "
+        {
+            "question": "In einer Kiste sind 6 Stifte. Wie viele Stifte sind in 12 Kisten?",
+            "answer_number": 72,
+            "language": "de",
+        },
+        "A number is read as in English: 1,234.5. Digits of any script count. Whether the thought is in the language too is for a "
+        "gate: see "
         "[compositions](formats-and-instructions.md#compositions).",
     ),
 )
 GPQA = DataSet(
     name="gpqa",
     verifier="math",
-    read=_gpqa,
+    read=columns.gpqa,
     told=told("the letter of the right option"),
     held_out=("Idavidrein/gpqa:gpqa_diamond@train#633f5ee89ab8ad4522a9f850766b73f62147ffdd",),
     splits=("train", "train"),

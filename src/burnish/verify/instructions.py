@@ -46,7 +46,9 @@ def verify_instructions(problem: Problem, response: str) -> Verdict:
             raise _BadInstructions(f"loose must be true or false, not {loosely!r:.40}")
         listed = read(problem.reference)
         checked = "" if text is None or len(text) > LONGEST else text
-        results = [(name, *CHECKS[name].follows(checked, args)) for name, args in listed]  # a bad argument is found whatever the text
+        results = [
+            (name, *CHECKS[name].follows(checked, args)) for name, args in listed
+        ]  # a bad argument is found whatever the text
         variants = [checked] if loosely is None else _variants(checked)
         loose = [any(CHECKS[name].follows(one, args)[0] for one in variants if one.strip()) for name, args in listed]
     except (_BadInstructions, BadArgument) as fault:
@@ -80,7 +82,10 @@ def levels(parts: Iterable[Mapping[str, float]]) -> dict[str, tuple[int, int]]:
         for how, tell in (("strict", _is_strict), ("loose", _is_loose)):
             followed = [value for name, value in one.items() if tell(name)]
             if followed:
-                for what, right, all_of in (("prompt", min(followed), 1), ("instruction", sum(followed), len(followed))):
+                for what, right, all_of in (
+                    ("prompt", min(followed), 1),
+                    ("instruction", sum(followed), len(followed)),
+                ):
                     counted[f"{what}_{how}"][0] += int(right)
                     counted[f"{what}_{how}"][1] += all_of
     return {name: (right, all_of) for name, (right, all_of) in counted.items()}
