@@ -52,7 +52,7 @@ def hub(folder: Path, repository: str) -> Iterator[tuple[str, list[str]]]:
                 self.wfile.write(body)
 
         def answer(self) -> None:
-            path, _, query = self.path.partition("?")
+            path = self.path.partition("?")[0]
             asked.append(f"{self.command} {path}")
             about, resolve = f"/api/datasets/{repository}", f"/datasets/{repository}/resolve/{REVISION}/"
             if path.startswith(resolve) and (body := files.get(path.removeprefix(resolve))) is not None:

@@ -36,7 +36,8 @@ def repository(tmp_path: Path) -> Path:
     """A repository with one configuration, as `openai/gsm8k` is laid out, but of JSON lines."""
     folder = tmp_path / "repository"
     (folder / "main").mkdir(parents=True)
-    configs = "configs:\n- config_name: main\n  data_files:\n  - split: train\n    path: main/train*\n  - split: test\n    path: main/test*\n"
+    splits = "".join(f"  - split: {split}\n    path: main/{split}*\n" for split in ("train", "test"))
+    configs = f"configs:\n- config_name: main\n  data_files:\n{splits}"
     (folder / "README.md").write_text(f"---\n{configs}---\n")
     for split, answer in (("train", 1), ("test", 2)):
         (folder / "main" / f"{split}.jsonl").write_text(
