@@ -22,13 +22,25 @@ from burnish.policy import fused_layer, kernels
 from burnish.policy.fused_layer import BF, STEP, Angles, Layer, PackedRows, Product, RowsLayer, norm, norm_backward
 from burnish.policy.model import LOGITS_CHUNK, Policy
 
-FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+FAMILIES = tuple(
+    family + head
+    for family in ("Llama", "Mistral", "Qwen2", "Qwen3")
+    for head in ("ForCausalLM", "ForSequenceClassification")
+)
 ROTATIONS = ("default", "llama3", "linear", "yarn")
 """Rotary embeddings whose angles depend on the position alone."""
 
 
 class Fused:
-    """A policy's weights of one version, laid out for the kernels. Make a new one when they change."""
+    """A policy's weights of one version, laid out for the kernels. Make a new one when they change.
+
+    A scorer (burnish.policy.heads) has no vocabulary: of it there are the hidden states and `normed`, and no log-probabilities.
+    """
+
+    @staticmethod
+    def of(policy: Policy) -> Fused | None:
+        """The policy with the weights it has now, where it is served."""
+        return Fused(policy) if Fused.serves(policy) else None
 
     @staticmethod
     def serves(policy: Policy) -> bool:
@@ -39,7 +51,8 @@ class Fused:
         rotation = getattr(policy.module.get_decoder().rotary_emb, "rope_type", "default")
         layers = policy.module.get_decoder().layers
         linear = [one for name, one in layers.named_modules() if name.endswith("_proj")]
-        linear.append(policy.module.get_output_embeddings())
+        if (head := policy.module.get_output_embeddings()) is not None:
+            linear.append(head)
         D, wide = int(layers[0].self_attn.head_dim), (config.hidden_size, config.intermediate_size)
         return (
             getattr(config, "hidden_act", None) == "silu"
@@ -66,8 +79,9 @@ class Fused:
         self._norm_weight: Tensor = decoder.norm.weight
         self._norm = decoder.norm.weight.detach().float()
         self._epsilon = float(decoder.norm.variance_epsilon)
-        self._head_weight: Tensor = policy.module.get_output_embeddings().weight
-        self._head = Product([self._head_weight], [None])
+        if (head := policy.module.get_output_embeddings()) is not None:
+            self._head_weight: Tensor = head.weight
+            self._head = Product([self._head_weight], [None])
 
     def reach(self, position: int) -> None:
         """Have the angles [positions, D / 2] of every position up to this one."""
@@ -104,6 +118,10 @@ class Fused:
                     key, value = kept.turned[:N, H * D :], kept.qkv[:N, (H + K) * D :]
                     keep(number, key.view(N, K, D), value.view(N, K, D))
         return hidden_NE[:N]
+
+    def normed(self, hidden_NE: Tensor) -> Tensor:
+        """What `hidden` gives after the last norm, [N, E] in float32, with its graph: what heads of one output read."""
+        return F.rms_norm(hidden_NE, [hidden_NE.shape[1]], self._norm_weight, self._epsilon)
 
     def logits(self, hidden_NE: Tensor) -> Tensor:
         """Logits [N, V] in bfloat16. No gradient."""
