@@ -31,6 +31,8 @@ def show_data(report: dict[str, Any]) -> None:
         console.print(_counts(report))
     if "rates" in report:
         _rates(console, report)
+    if report["shown"]:
+        console.print()
     for one in report["shown"]:
         _example(console, one)
     for notice in report["notices"]:
@@ -61,7 +63,12 @@ def _counts(report: dict[str, Any]) -> Table:
 
 
 def _curve(console: Console, near: dict[str, Any]) -> None:
-    numbers = {"equal": "with equal numbers", "count": "numbers as words", "ignore": "whatever the numbers"}
+    numbers = {
+        "equal": "with equal numbers",
+        "any-order": "with equal numbers in any order",
+        "count": "numbers as words",
+        "ignore": "whatever the numbers",
+    }
     console.print(
         f"Near: Jaccard of sets of {near['shingle']}-word runs >= {near['threshold']:g}, {numbers[near['numbers']]}; "
         f"{near['bands']} bands of {near['rows_a_band']} MinHash values. A pair at the threshold is missed with probability "
@@ -117,23 +124,24 @@ def _rates(console: Console, report: dict[str, Any]) -> None:
 
 def _example(console: Console, one: dict[str, Any]) -> None:
     facts = [str(one["reason"])]
-    if one.get("jaccard") is not None:
+    if one["reason"] == "near":
         facts.append(f"Jaccard {one['jaccard']:.3f}")
     if one.get("coverage") is not None:
         facts.append(f"{one['coverage']:.0%} of the question covered")
     if one.get("pass_rate") is not None:
         facts.append(f"pass rate {one['pass_rate']:.2f}")
-    console.print(f"\n[bold]{escape(', '.join(facts))}[/bold]", soft_wrap=True)
-    console.print(f"  removed  {escape(one['place'])}  {escape(_short(one['text']))}", soft_wrap=True)
+    console.print(f"[bold]{escape(', '.join(facts))}[/bold]", soft_wrap=True)
+    console.print(f"  removed   {escape(one['place'])}  {escape(_short(one['text']))}", soft_wrap=True)
     other = one.get("kept") or one.get("benchmark")
     if other is not None:
-        heading = "kept   " if "kept" in one else "question"
+        heading = "kept    " if "kept" in one else "question"
         console.print(
             f"  {heading}  {escape(other['place'])}  {escape(_short(other.get('text') or str(other['row'])))}",
             soft_wrap=True,
         )
     if one.get("shared"):
-        console.print(f"  shared   {escape(_short(one['shared']))}", soft_wrap=True)
+        console.print(f"  shared    {escape(_short(one['shared']))}", soft_wrap=True)
+    console.print()
 
 
 def _stats(console: Console, report: dict[str, Any]) -> None:

@@ -74,8 +74,8 @@ def dedup(
     ] = 0.8,
     shingle: Annotated[int, typer.Option(help="Words in a run.", min=1, max=50)] = 3,
     numbers: Annotated[
-        Literal["equal", "count", "ignore"],
-        typer.Option(help="Numbers must be equal, count as words, or are all the same word."),
+        Literal["equal", "any-order", "count", "ignore"],
+        typer.Option(help="Numbers must be equal (in any order), count as words, or are all the same."),
     ] = "equal",
     permutations: Annotated[int, typer.Option(help="Values in a MinHash signature.", min=1, max=4096)] = 128,
     most_missed: Annotated[

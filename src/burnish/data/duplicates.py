@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from burnish.data.near import Bands, NearIndex, choose_bands
-from burnish.data.words import Hasher, digest64, numbers_of, shingles, words
+from burnish.data.words import BETWEEN, Hasher, digest64, numbers_of, shingles, words
 from burnish.records import fingerprint
 
-Numbers = Literal["equal", "count", "ignore"]
+Numbers = Literal["equal", "any-order", "count", "ignore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,9 @@ class Likeness:
 
     threshold      the least Jaccard similarity of two rows' sets of word runs
     shingle        words a run
-    numbers        equal: rows whose numbers differ, or their order, are different problems; count: a number is a word like any
-                   other; ignore: all numbers are the same word, so problems made from one template are the same
+    numbers        equal: rows whose numbers differ, or their order, are different problems; any-order: the order within a column does
+                   not matter; count: a number is a word like any other; ignore: all numbers are the same word, so problems made from
+                   one template are the same
     permutations   values a signature, at most: more find more and take longer
     most_missed    how often a pair right at the threshold may be missed
     """
@@ -85,10 +86,18 @@ class Duplicates:
         if self._index is None or self._likeness is None:
             return
         found = words(text, numbers=self._likeness.numbers != "ignore")
-        group = digest64("\x1f".join(numbers_of(found))) if self._likeness.numbers == "equal" else 0
-        self._index.add(shingles(self._hasher(found), self._likeness.shingle), group)
+        self._index.add(shingles(self._hasher(found), self._likeness.shingle), self._group(text, found))
         self._rows.append(number)
         self._indexed_anchors += number < self._anchors
+
+    def _group(self, text: str, found: Sequence[str]) -> int:
+        """A number that two rows share which may be compared."""
+        assert self._likeness is not None
+        if self._likeness.numbers == "equal":
+            return digest64(" ".join(numbers_of(found)))
+        if self._likeness.numbers == "any-order":
+            return digest64(BETWEEN.join(" ".join(sorted(numbers_of(words(part)))) for part in text.split(BETWEEN)))
+        return 0
 
     def removals(
         self, choose: Callable[[Sequence[int]], int], progress: Callable[[int, int], None] | None = None

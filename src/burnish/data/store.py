@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from burnish.data.words import text_of
+from burnish.data.words import BETWEEN, text_of
 from burnish.errors import ConfigError, DataError
 from burnish.journal.files import storage_error
 from burnish.tasks.files import Row, read_rows
@@ -150,7 +150,7 @@ def compared(row: Mapping[str, Any], columns: Sequence[str], place: str) -> str:
             hint = f"did you mean {near[0]!r}?" if near else "name another with --column."
             _refuse(f"{place}: the row has no column {name!r}, it has {', '.join(map(repr, row)) or 'none'}; {hint}")
         texts.append(text_of(row[name]))
-    return "\n".join(texts)
+    return BETWEEN.join(texts)
 
 
 def _one_of(row: Mapping[str, Any], known: Sequence[str]) -> str | None:

@@ -23,6 +23,9 @@ Hashes = npt.NDArray[np.uint64]
 NUMBER_WORD = "0"
 """What every number reads as where numbers do not count."""
 
+BETWEEN = "\x1f"
+"""Stands between the texts of two columns; white space to everything here."""
+
 _SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _NUMBER = r"\p{Nd}{1,3}(?:,\p{Nd}{3})+(?!\p{Nd})(?:\.\p{Nd}+)?|\p{Nd}+(?:\.\p{Nd}+)?"
 _LETTERS = rf"[[\p{{L}}\p{{M}}\p{{N}}_]--[{_SPACELESS}]]+(?:['’][[\p{{L}}\p{{M}}]--[{_SPACELESS}]]+)*"

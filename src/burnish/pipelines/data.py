@@ -127,26 +127,23 @@ def decontaminate(
         found = {"coverage": hit.coverage, "shared": hit.shared, "whole": hit.whole}
         return {"reason": "contaminated", **found, "benchmark": shown_row(questions[hit.number])}
 
+    named = rule_name if changed == rule else f"{rule_name}, changed"
+    said = {"n": benchmark.n, "coverage": changed.coverage, "numbers": numbers, "source": rule.source}
     met = {number for hit in hits.values() for number in hit.above}
-    return job.write(
-        reason,
-        rule={
-            "name": rule_name if changed == rule else f"{rule_name}, changed",
-            "n": benchmark.n,
-            "coverage": changed.coverage,
-            "numbers": numbers,
-            "source": rule.source,
-        },
-        benchmarks=[
-            {
-                "file": source.location,
-                "column": " + ".join(source.columns),
-                "questions": source.rows,
-                "found": sum(start <= number < start + source.rows for number in met),
-            }
-            for source, start in starts(questions)
-        ],
-    )
+    return job.write(reason, rule={"name": named, **said}, benchmarks=_found(questions, met))
+
+
+def _found(questions: Store, met: set[int]) -> list[dict[str, Any]]:
+    """How many questions of each benchmark were met."""
+    return [
+        {
+            "file": source.location,
+            "column": " + ".join(source.columns),
+            "questions": source.rows,
+            "found": sum(start <= number < start + source.rows for number in met),
+        }
+        for source, start in starts(questions)
+    ]
 
 
 def filter_by_rate(

@@ -15,11 +15,12 @@ from typing import Any
 
 from burnish.data.output import check_target, chunked, schema_of, writing
 from burnish.data.store import Entry, Source, Store, locations
+from burnish.data.words import BETWEEN
 from burnish.run.display import Display
 from burnish.tasks.files import read_rows
 
-SHOWN = 3
-"""Removed rows that a summary shows."""
+SHOWN = 2
+"""Removed rows of each reason that a summary shows."""
 EVERY = 1000
 """Rows between two looks at the progress."""
 
@@ -75,8 +76,8 @@ class Job:
                 else:
                     counts[str(why["reason"])] += 1
                     drop({"place": entry.place, **why, "row": entry.row})
-                    if len(shown) < SHOWN:
-                        shown.append({"place": entry.place, "text": entry.text, **why})
+                    if counts[str(why["reason"])] <= SHOWN:
+                        shown.append({"place": entry.place, "text": entry.text.replace(BETWEEN, "\n"), **why})
                 progress(number + 1, counts.total())
         return self.report(counts, shown, **figures)
 
@@ -172,7 +173,7 @@ def expected_rows(location: str) -> int:
 
 def shown_row(entry: Entry) -> dict[str, Any]:
     """The row that another collided with, as it is written beside it: where it stands, what was compared, and all of it."""
-    return {"place": entry.place, "text": entry.text, "row": entry.row}
+    return {"place": entry.place, "text": entry.text.replace(BETWEEN, "\n"), "row": entry.row}
 
 
 def starts(store: Store) -> list[tuple[Source, int]]:
