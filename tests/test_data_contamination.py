@@ -73,6 +73,15 @@ def test_the_wording_of_a_benchmark_is_told_from_a_question() -> None:
     assert found is not None and found.wording
 
 
+def test_a_question_with_words_of_its_own_is_not_wording() -> None:
+    questions = [
+        f"Answer the following question please: what do {word * 3} {word} {word} {word} mean here"
+        for word in "abcdefghijkl"
+    ]
+    found = Benchmark(questions, rule(3, 0.5)).find("Now: " + questions[3])
+    assert found is not None and found.number == 3 and not found.wording
+
+
 def test_gpt3_takes_the_5th_percentile_within_8_and_13() -> None:
     assert [usual_length(lengths) for lengths in ([3] * 20, [10] * 20, [50] * 20)] == [8, 10, 13]
 

@@ -110,3 +110,10 @@ def test_tokens_are_counted_with_a_models_tokenizer(terminal: Terminal, tmp_path
     said = terminal("data", "stats", "in.jsonl", "--model", "model", "--json").json
     expected = [len(tiny.tokenizer()(text)["input_ids"]) for text in ("12", "123")]
     assert said["columns"]["question"]["lengths"]["tokens"]["total"] == sum(expected)
+
+
+def test_a_file_without_a_question_has_columns_all_the_same(terminal: Terminal, tmp_path: Path) -> None:
+    write_rows(tmp_path / "in.jsonl", {"x": 1}, {"x": 2.5})
+    said = terminal("data", "stats", "in.jsonl", "--json").json
+    assert said["questions"] is None and said["columns"]["x"]["kinds"] == {"whole number": 1, "decimal": 1}
+    assert "questions: none found" in terminal("data", "stats", "in.jsonl").out

@@ -80,6 +80,13 @@ def test_rows_of_another_file_are_removed_and_that_file_is_not_written(terminal:
     assert rows_of(tmp_path / "out.removed.jsonl")[0]["kept"]["place"] == "b.jsonl:2"
 
 
+def test_the_file_compared_against_may_have_another_column(terminal: Terminal, tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", {"body": PEARS}, {"body": APPLES})
+    write_rows(tmp_path / "b.jsonl", {"asked": APPLES})
+    arguments = ("data", "dedup", "a.jsonl", "--column", "body", "--against", "b.jsonl", "--against-column", "asked")
+    assert terminal(*arguments, "--out", "out.jsonl", "--json").json["removed"] == {"exact": 1}
+
+
 def test_repeats_across_files_of_a_pattern_are_found(terminal: Terminal, tmp_path: Path) -> None:
     for name in ("b", "a"):
         write_rows(tmp_path / f"part-{name}.jsonl", {"question": APPLES, "from": name})
@@ -284,7 +291,7 @@ def test_an_exhausted_source_is_said(terminal: Terminal, tmp_path: Path) -> None
     arguments = ("data", "mix", "a.jsonl=1", "b.jsonl=1", "--size", 20, "--out", "mix.parquet", "--json")
     said = terminal(*arguments).json
     assert [one["exhausted"] for one in said["mixture"]] == [True, False] and said["kept"] == 8
-    assert said["notices"][0] == "a.jsonl is exhausted: its share is 10 rows, and 1 epochs of it are 4."
+    assert said["notices"][0] == "a.jsonl is exhausted: its share is 10 rows, and it has 4 to go through 1 times."
     assert terminal(*arguments, "--when-exhausted", "refill").json["kept"] == 20
     table = pq.read_table(tmp_path / "mix.parquet")
     assert table.column_names == ["question", "source", "source_row", "source_epoch"] and table.num_rows == 20
@@ -296,6 +303,12 @@ def test_a_mixture_is_what_the_task_rows_reads(terminal: Terminal, tmp_path: Pat
     terminal("data", "mix", "a.jsonl=1", "--size", 10, "--out", "train.parquet")
     task = load("rows", {"train": "train.parquet", "held_out": "held.jsonl"})
     assert {problem.reference["answer"] for problem in task.train(1).take(10)} <= {str(n + 1) for n in range(20)}
+
+
+def test_mixing_and_known_rates_need_no_question(terminal: Terminal, tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", {"x": 1, "rate": 0.5}, {"x": 2, "rate": 1})
+    assert terminal("data", "mix", "a.jsonl=1", "--out", "o.jsonl", "--json").json["kept"] == 2
+    assert terminal("data", "filter", "a.jsonl", "--rates", "rate", "--out", "p.jsonl", "--json").json["kept"] == 1
 
 
 # --- formats ---
@@ -353,6 +366,12 @@ def test_a_column_of_two_kinds_is_refused_for_parquet(terminal: Terminal, tmp_pa
         (("dedup", "bad.jsonl", "--out", "o.jsonl"), "bad.jsonl:2: not JSON"),
         (("dedup", "in.jsonl", "--out", "o.jsonl", "--keep", "gold"), "no column that is known for an answer"),
         (("dedup", "in.jsonl", "--out", "o.jsonl", "--answer", "a"), "--answer has no effect without --keep gold"),
+        (
+            ("dedup", "in.jsonl", "--out", "o.jsonl", "--exact", "--shingle", "2"),
+            "--shingle has no effect with --exact",
+        ),
+        (("dedup", "in.jsonl", "--out", "o.jsonl", "--against-column", "a"), "no effect without --against"),
+        (("filter", "in.jsonl", "--out", "o.jsonl", "--rates", "x", "--column", "x"), "--column has no effect"),
         (("filter", "in.jsonl", "--out", "o.jsonl"), "Say where the pass rates are"),
         (("filter", "in.jsonl", "--out", "o.jsonl", "--rates", "question"), "a pass rate is a number from 0 to 1"),
         (("filter", "in.jsonl", "--out", "o.jsonl", "--rates", "x", "--band", "0.9..0.1"), "is no band of pass rates"),
@@ -361,6 +380,7 @@ def test_a_column_of_two_kinds_is_refused_for_parquet(terminal: Terminal, tmp_pa
         (("mix", "in.jsonl", "--out", "o.jsonl"), "write FILE=WEIGHT"),
         (("mix", "in.jsonl=0", "--out", "o.jsonl"), "weight above 0"),
         (("mix", "in.jsonl=1", "--out", "o.jsonl", "--provenance", "question"), "has a column 'question' already"),
+        (("mix", "*.jsonl=1", "--out", "o.jsonl"), "each source needs a weight of its own"),
         (("stats", "in.jsonl", "--plot", "x.pdf"), "the name must end in .png"),
         (("stats", "in.jsonl", "--answer", "questio"), "did you mean 'question'?"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_the_commands_of_the_page_print_what_it_shows(terminal: Terminal, tmp_pa
     run_there(tmp_path, "make_data.py")
     listed = blocks(ROOT / "docs" / "data.md")
     shown = 0
-    for command, printed in zip(listed, listed[1:], strict=False):
+    for command, printed in pairwise(listed):
         if command.language == "sh" and printed.language == "text":
             said = terminal(*shlex.split(command.text)[1:])
             assert said.code == 0, said.err

@@ -17,7 +17,8 @@ def show_data(report: dict[str, Any]) -> None:
     """A summary of one data verb: the files, what was kept, what went and why, a few examples, and what to know."""
     console = Console(highlight=False)
     for one in report["inputs"]:
-        console.print(escape(f"{one['file']}: {one['rows']:,} rows, compared by {one['column']}"), soft_wrap=True)
+        by = f", compared by {one['column']}" if one["column"] else ""
+        console.print(escape(f"{one['file']}: {one['rows']:,} rows{by}"), soft_wrap=True)
     if report["verb"] == "data stats":
         _stats(console, report)
         return
@@ -146,9 +147,12 @@ def _example(console: Console, one: dict[str, Any]) -> None:
 
 def _stats(console: Console, report: dict[str, Any]) -> None:
     asked = report["questions"]
-    console.print(
-        f"{report['rows']:,} rows; questions: {asked['distinct']:,} distinct, {asked['repeats']:,} repeats, {asked['empty']:,} empty."
+    known = (
+        f"{asked['distinct']:,} distinct, {asked['repeats']:,} repeats, {asked['empty']:,} empty"
+        if asked
+        else "none found"
     )
+    console.print(f"{report['rows']:,} rows; questions: {known}.")
     if report["column_sets"] > 1:
         console.print(f"Rows have {report['column_sets']} different sets of columns.")
     table = Table(title="columns")

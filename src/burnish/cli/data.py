@@ -12,6 +12,9 @@ from burnish.errors import ConfigError
 
 VERBS = ("stats", "dedup", "decontaminate", "filter", "mix")
 
+_NEAR = ("threshold", "shingle", "numbers", "permutations", "most_missed", "seed")
+"""What only near-duplicates depend on."""
+
 Inputs = Annotated[
     list[str],
     typer.Argument(
@@ -25,6 +28,9 @@ Removed = Annotated[
 Columns = Annotated[
     list[str] | None,
     typer.Option("--column", help="Compare this column; may be repeated. Else the question's is found."),
+]
+AgainstColumns = Annotated[
+    list[str] | None, typer.Option(help="The column of --against to compare; may be repeated. Else it is found.")
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.", min=0)]
 
@@ -60,12 +66,14 @@ def stats(
 
 
 def dedup(
+    context: typer.Context,
     files: Inputs,
     out: Out,
     against: Annotated[
         list[str] | None, typer.Option(help="Remove what repeats a row of this file too; may be repeated.")
     ] = None,
     column: Columns = None,
+    against_column: AgainstColumns = None,
     keep: Annotated[Literal["first", "longest", "gold"], typer.Option(help="Which row of a cluster stays.")] = "first",
     answer: Annotated[str | None, typer.Option(help="The column of gold answers, for --keep gold.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Exact copies only.")] = False,
@@ -92,9 +100,14 @@ def dedup(
 
     if answer is not None and keep != "gold":
         raise ConfigError("--answer has no effect without --keep gold.")
+    if against_column and not against:
+        raise ConfigError("--against-column has no effect without --against.")
+    idle = [name for name in _NEAR if str(getattr(context.get_parameter_source(name), "name", "")) == "COMMANDLINE"]
+    if exact and idle:
+        raise ConfigError(f"--{idle[0].replace('_', '-')} has no effect with --exact; leave one of them out.")
     likeness = None if exact else Likeness(threshold, shingle, numbers, permutations, most_missed, seed)
     job = Files(files, out, column or (), removed, quiet=as_json)
-    _print(pipeline.dedup(job, likeness, against or (), keep, answer), as_json)
+    _print(pipeline.dedup(job, likeness, against or (), against_column or column or (), keep, answer), as_json)
 
 
 def decontaminate(
@@ -113,9 +126,7 @@ def decontaminate(
         bool, typer.Option("--ignore-numbers", help="Find a question with other numbers too.")
     ] = False,
     column: Columns = None,
-    against_column: Annotated[
-        list[str] | None, typer.Option(help="The benchmark's column to compare; may be repeated. Else it is found.")
-    ] = None,
+    against_column: AgainstColumns = None,
     removed: Removed = None,
     as_json: Json = False,
 ) -> None:
@@ -154,6 +165,8 @@ def filter_rows(
 
     if rates is not None and (id_column is not None or least_answers > 1):
         raise ConfigError("--id and --least-answers have no effect with --rates; they are for --measured.")
+    if column and (rates is not None or id_column is not None):
+        raise ConfigError("--column has no effect with --rates or --id: rows are not joined by their text then.")
     job = Files(files, out, column or (), removed, quiet=as_json)
     report = pipeline.filter_by_rate(job, Band.parse(band), rates, measured or (), id_column, least_answers, unmeasured)
     _print(report, as_json)
@@ -172,7 +185,6 @@ def mix(
     ] = "stop",
     seed: Seed = 1,
     provenance: Annotated[str, typer.Option(help="Name of the columns that say where a row comes from.")] = "source",
-    column: Columns = None,
     removed: Removed = None,
     as_json: Json = False,
 ) -> None:
@@ -181,7 +193,7 @@ def mix(
     from burnish.pipelines.data_job import Files
 
     weights = [_weight(one) for one in shares]
-    job = Files([name for name, _ in weights], out, column or (), removed, quiet=as_json)
+    job = Files([name for name, _ in weights], out, (), removed, quiet=as_json)
     _print(pipeline.mix(weights, job, seed, size, epochs, when_exhausted, provenance), as_json)
 
 

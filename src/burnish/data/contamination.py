@@ -56,7 +56,7 @@ class Hit:
     above: tuple[int, ...]
     """Every question above the rule's coverage, this one among them."""
     wording: bool
-    """Whether the questions share so many words that the run is the benchmark's wording: more than a tenth of them hold it."""
+    """Whether it is above the rule only by runs that more than a tenth of the questions hold: the benchmark's wording."""
 
 
 class Benchmark:
@@ -90,14 +90,16 @@ class Benchmark:
         high = np.searchsorted(self._hashes, own, "right")
         if not np.any(high > low):
             return None
-        places = np.concatenate([self._places[a:b] for a, b in zip(low, high, strict=True) if b > a])
-        questions, counts = self._covered(places)
+        most = max(1.0, _COMMON * len(self._words))
+        rare = [self._places[a:b] for a, b in zip(low, high, strict=True) if 0 < b - a <= most]
+        common = [self._places[a:b] for a, b in zip(low, high, strict=True) if b - a > most]
+        questions, counts = self._covered(np.concatenate([*rare, *common]))
         shares = counts / (self._starts[questions + 1] - self._starts[questions])
         best = int(np.argmax(shares))
         if shares[best] <= self.coverage:
             return None
         number = int(questions[best])
-        wording = len(questions) > max(1, _COMMON * len(self._words))
+        wording = bool(common) and self._share(number, rare) <= self.coverage
         above = tuple(questions[shares > self.coverage].tolist())
         return Hit(number, float(shares[best]), self._longest(number, found), False, above, wording)
 
@@ -114,6 +116,14 @@ class Benchmark:
         counts = sums[self._starts[1:]] - sums[self._starts[:-1]]
         questions = np.flatnonzero(counts)
         return questions, counts[questions]
+
+    def _share(self, number: int, places: Sequence[npt.NDArray[np.int64]]) -> float:
+        """The share of a question's words that runs beginning at these places cover."""
+        if not places:
+            return 0.0
+        questions, counts = self._covered(np.concatenate(places))
+        covered = int(counts[questions == number].sum())
+        return covered / len(self._words[number])
 
     def _longest(self, number: int, found: Sequence[str]) -> str:
         question = self._words[number]

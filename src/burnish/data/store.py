@@ -54,12 +54,13 @@ class Source:
 class Store:
     """`read` files one after another; then `store[17]`, `len(store)`, and iteration in order.
 
-    `columns` are those to compare; none: each file's own question column. `folder` is where the file without a name lies.
+    `columns` are those to compare; none: each file's own question column, or, where
+    none is needed, nothing. `folder` is where the file without a name lies.
     """
 
-    def __init__(self, folder: Path, columns: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, columns: Sequence[str] = (), needs_column: bool = True) -> None:
         self.sources: list[Source] = []
-        self._columns = tuple(columns)
+        self._columns, self._needs_column = tuple(columns), needs_column
         self._folder = folder
         try:
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the store
@@ -74,12 +75,12 @@ class Store:
         names: dict[str, None] = {}
         for place, row in read_rows(location):
             if source is None:
-                source = Source(location, self._columns or (question_column(row, place),), ())
+                source = Source(location, self._columns or self._question(row, place), ())
                 self.sources.append(source)
             names.update(dict.fromkeys(row))
             text = compared(row, source.columns, place)
             source.rows += 1
-            source.empty += not text.strip()
+            source.empty += bool(source.columns) and not text.strip()
             entry = Entry(place, len(self.sources) - 1, row, text)
             self._add(entry)
             if seen is not None:
@@ -100,6 +101,9 @@ class Store:
 
     def __iter__(self) -> Iterator[Entry]:
         return (self[number] for number in range(len(self)))
+
+    def _question(self, row: Row, place: str) -> tuple[str, ...]:
+        return (question_column(row, place),) if self._needs_column else ()
 
     def _add(self, entry: Entry) -> None:
         data = pickle.dumps((entry.place, entry.source, entry.row), protocol=pickle.HIGHEST_PROTOCOL)
@@ -134,6 +138,12 @@ def question_column(row: Mapping[str, Any], place: str) -> str:
     return _one_of(row, QUESTIONS) or _refuse(
         f"{place}: none of the columns {', '.join(map(repr, row))} is known for a question; name it with --column."
     )
+
+
+def known_question(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The question's column, if there is one."""
+    name = _one_of(row, QUESTIONS)
+    return (name,) if name is not None else ()
 
 
 def answer_column(names: Sequence[str]) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from burnish.data import contamination, difficulty, mixing
 from burnish.data.difficulty import NO_VERDICT, RIGHT, WRONG, Measured
 from burnish.data.duplicates import Duplicates, Likeness, Removal
-from burnish.data.output import chunked, schema_of, writing
+from burnish.data.output import writing
 from burnish.data.store import QUESTIONS, Entry, Store, answer_column, compared, question_column
 from burnish.data.words import text_of
 from burnish.errors import ConfigError, DataError
@@ -29,6 +29,7 @@ def dedup(
     files: Files,
     likeness: Likeness | None,
     against: Sequence[str] = (),
+    against_columns: Sequence[str] = (),
     keep: Keep = "first",
     answer: str | None = None,
 ) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def dedup(
     Rows like one of `against` go whatever `keep` says. `keep` "gold" prefers the first row whose `answer` column is not empty.
     """
     job = Job("dedup", files, against)
-    anchors = Store(job.folder, files.columns)
+    anchors = Store(job.folder, against_columns)
     read_all(anchors, job.against, "reading what is compared against", files.quiet)
     first = len(anchors)
     duplicates = Duplicates(job.folder, likeness, first)
@@ -116,8 +117,8 @@ def decontaminate(
     wording = sum(hit.wording for hit in hits.values())
     if wording:
         job.notices.append(
-            f"{rows_said(wording)} removed for words that more than a tenth of the benchmark shares, which may be its wording and not its "
-            "questions; compare another column (--column, --against-column) if so."
+            f"{rows_said(wording)} removed only for runs that more than a tenth of the benchmark's questions share, which may be its "
+            "wording; compare another column (--column, --against-column) if so."
         )
 
     def reason(number: int, _: Entry) -> Why | None:
@@ -162,7 +163,7 @@ def filter_by_rate(
     """
     if (rates is None) == (not measured_in):
         raise ConfigError("Say where the pass rates are: --rates COLUMN, or --measured RUN_OR_FILE; one of them.")
-    job = Job("filter", files, measured_in)
+    job = Job("filter", files, measured_in, needs_column=bool(measured_in) and id_column is None)
     answers = measured(job.against, files.quiet) if measured_in else None
     job.read("reading")
     known = 0
@@ -207,7 +208,11 @@ def mix(
     The columns PROVENANCE, PROVENANCE_row (its number in its file, from 1) and PROVENANCE_epoch (from 1) are added. Rows that are not drawn
     are the removed ones. Raises ConfigError where a file has such a column already.
     """
-    job = Job("mix", files)
+    job = Job("mix", files, needs_column=False)
+    if len(job.inputs) != len(shares):
+        raise ConfigError(
+            "A pattern matches several files, and each source needs a weight of its own; name every file with its weight."
+        )
     weights = [weight for _, weight in shares]
     job.read("reading")
     sources = job.store.sources
@@ -217,35 +222,18 @@ def mix(
         if clash is not None:
             raise ConfigError(f"{source.location} has a column {clash!r} already; name another with --provenance.")
     sizes = [source.rows for source in sources]
-    firsts = [start for _, start in starts(job.store)]
     quotas = mixing.quotas(sizes, weights, size, epochs, when_exhausted)
     for number in quotas.exhausted:
         job.notices.append(
-            f"{sources[number].location} is exhausted: its share is {quotas.wanted[number]:,} rows, and {epochs:g} epochs of it are "
-            f"{int(epochs * sizes[number]):,}."
+            f"{sources[number].location} is exhausted: its share is {rows_said(quotas.wanted[number])}, and it has {sizes[number]:,} to go "
+            f"through {epochs:g} times."
         )
     if quotas.exhausted:
         done = "the mixture is smaller, at the same shares" if when_exhausted == "stop" else "the others make up for it"
         job.notices.append(f"So {done}: {sum(quotas.counts):,} rows of the {size:,} asked for.")
     _say_columns(job, [set(source.names) for source in sources])
-    drawn = [0] * len(job.store)
-    schema = None
-    if job.target.suffix.lower() == ".parquet":
-        example = dict(zip(columns, ("file", 1, 1), strict=True))
-        schema = schema_of(chunked(entry.row for entry in job.store), job.inputs, example)
+    left = _draw(job, list(mixing.picks(sizes, quotas.counts, seed)), columns)
     total = sum(quotas.counts)
-    with writing(job.target, job.rest, schema) as (keep, drop), Progress("mixing", total, files.quiet) as progress:
-        for mixed_so_far, pick in enumerate(mixing.picks(sizes, quotas.counts, seed), start=1):
-            first = firsts[pick.source] + pick.row
-            drawn[first] += 1
-            told = (sources[pick.source].location, pick.row + 1, pick.epoch + 1)
-            keep({**job.store[first].row, **dict(zip(columns, told, strict=True))})
-            progress(mixed_so_far, 0)
-        left = [number for number, times in enumerate(drawn) if not times]
-        for number in left:
-            entry = job.store[number]
-            drop({"place": entry.place, "reason": "not_drawn", "row": entry.row})
-    report = job.report(Counter({"not_drawn": len(left)} if left else {}), ())
     mixed = [
         {
             "file": source.location,
@@ -257,7 +245,31 @@ def mix(
         }
         for number, (source, weight, count) in enumerate(zip(sources, weights, quotas.counts, strict=True))
     ]
+    report = job.report(Counter({"not_drawn": left} if left else {}), ())
     return {**report, "kept": total, "size": size, "seed": seed, "mixture": mixed}
+
+
+def _draw(job: Job, picks: Sequence[mixing.Pick], columns: Sequence[str]) -> int:
+    """Write the picked rows, each with where it is from, and then those never picked; returns how many these are."""
+    sources = job.store.sources
+    firsts = [start for _, start in starts(job.store)]
+    drawn = bytearray(len(job.store))
+    example = dict(zip(columns, ("file", 1, 1), strict=True))
+    with (
+        writing(job.target, job.rest, job.schema(example)) as (keep, drop),
+        Progress("mixing", len(job.store), job.files.quiet, "rows written") as progress,
+    ):
+        for done, pick in enumerate(picks, start=1):
+            number = firsts[pick.source] + pick.row
+            drawn[number] = 1
+            told = (sources[pick.source].location, pick.row + 1, pick.epoch + 1)
+            keep({**job.store[number].row, **dict(zip(columns, told, strict=True))})
+            progress(min(done, len(job.store)), done)
+        left = [number for number, once in enumerate(drawn) if not once]
+        for number in left:
+            entry = job.store[number]
+            drop({"place": entry.place, "reason": "not_drawn", "row": entry.row})
+    return len(left)
 
 
 def measured(locations: Sequence[str], quiet: bool) -> Measured:

@@ -43,14 +43,14 @@ Why = Mapping[str, Any]
 class Job:
     """One verb at work: its files checked, its inputs read, and at the end both outputs and a report."""
 
-    def __init__(self, verb: str, files: Files, against: Sequence[str] = ()) -> None:
+    def __init__(self, verb: str, files: Files, against: Sequence[str] = (), needs_column: bool = True) -> None:
         self.began = time.perf_counter()
         self.verb, self.files = verb, files
         self.inputs, self.against = locations(files.inputs), locations(against)
         read = [*self.inputs, *self.against]
         self.target, self.rest = check_target(files.out, files.removed, read)
         self.folder = self.target.parent
-        self.store = Store(self.folder, files.columns)
+        self.store = Store(self.folder, files.columns, needs_column)
         self.notices: list[str] = []
 
     def read(self, title: str, seen: Callable[[Entry], None] | None = None) -> None:
@@ -63,7 +63,7 @@ class Job:
         """Every row to one of the two files, in order; returns the report."""
         counts: Counter[str] = Counter()
         shown: list[dict[str, Any]] = []
-        schema = self._schema()
+        schema = self.schema()
         total = len(self.store)
         with (
             writing(self.target, self.rest, schema) as (keep, drop),
@@ -103,10 +103,11 @@ class Job:
             "seconds": time.perf_counter() - self.began,
         }
 
-    def _schema(self) -> Any:
+    def schema(self, added: Mapping[str, Any] | None = None) -> Any:
+        """Of the Parquet file to write, with columns `added` by example; None for JSON lines."""
         if self.target.suffix.lower() != ".parquet":
             return None
-        return schema_of(chunked(entry.row for entry in self.store), self.inputs)
+        return schema_of(chunked(entry.row for entry in self.store), self.inputs, added)
 
 
 class Progress:

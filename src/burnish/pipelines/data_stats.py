@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from burnish.data.describe import Column
-from burnish.data.store import answer_column, compared, question_column
+from burnish.data.store import answer_column, compared, known_question
 from burnish.errors import ConfigError
 from burnish.journal.files import write_atomic
 from burnish.pipelines.data_job import Progress, expected_rows
@@ -32,13 +32,13 @@ def describe(
             before = rows
             for place, row in read_rows(location):
                 if asked is None:
-                    asked = tuple(columns) or (question_column(row, place),)
+                    asked = tuple(columns) or known_question(row)
                     gold = answer or answer_column(tuple(row))
                     if answer is not None and answer not in row:
                         compared(row, (answer,), place)
                 text = compared(row, asked, place)
                 rows += 1
-                empty += not text.strip()
+                empty += bool(asked) and not text.strip()
                 if text.strip():
                     key = int(fingerprint(text)[:16], 16)
                     repeats += key in prints
@@ -52,11 +52,15 @@ def describe(
         "verb": "data stats",
         "inputs": files,
         "rows": rows,
-        "questions": {"empty": empty, "repeats": repeats, "distinct": len(prints)},
+        "questions": {"empty": empty, "repeats": repeats, "distinct": len(prints)} if any(map(_asks, files)) else None,
         "column_sets": len(sets),
         "model": model,
         "columns": {name: column.report(rows) for name, column in found.items()},
     }
+
+
+def _asks(file: dict[str, Any]) -> bool:
+    return bool(file["column"])
 
 
 def check_plot(path: str) -> None:
