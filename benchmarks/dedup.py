@@ -2,12 +2,13 @@
 
     python benchmarks/dedup.py [--quick] [--rows N] [--rounds N] [--text-dedup-python PYTHON] [--json OUT.json]
 
-All look for word 3-grams with Jaccard >= 0.8, and take the bands that Burnish chooses for 128 permutations.
+All look for word 3-grams with Jaccard >= 0.8, and have 128 permutations.
 
     burnish              the verb `data dedup` as a user runs it: reading, exact comparison of candidates, both output files
     datasketch, as shown the loop of its documentation: one update a shingle, query, insert; its own choice of bands
     datasketch, tuned    batched updates, the same bands as Burnish, candidates compared exactly
-    text-dedup           its MinHash command, reading and writing too, xxh3, 32 bits, one process; needs an environment of its own:
+    text-dedup           its MinHash command, reading and writing too, xxh3, 32 bits, one process, once with its own choice of bands and
+                         once with those of Burnish (it compares no candidate exactly); needs an environment of its own:
                          python -m venv E; E/bin/pip install --no-deps text-dedup; E/bin/pip install "datasets<5" click \\
                              click-option-group numpy scipy regex "rich<14" tqdm xxhash psutil ftfy bitarray zstandard \\
                              pybloom-live fire setuptools; then --text-dedup-python E/bin/python
@@ -23,6 +24,7 @@ import json
 import os
 import platform
 import random
+import re
 import resource
 import statistics
 import subprocess
@@ -148,12 +150,14 @@ SYSTEMS: dict[str, Callable[[Path, Path], tuple[float, set[int]]]] = {
 }
 
 
-def text_dedup(source: Path, folder: Path, python: str) -> tuple[float, set[int]]:
+TEXT_DEDUP = ("text-dedup", "text-dedup, same bands")
+
+
+def text_dedup(source: Path, folder: Path, python: str, same_bands: bool) -> tuple[float, set[int]]:
     import datasets
 
     from burnish.data.near import choose_bands
 
-    bands = choose_bands(THRESHOLD, PERMUTATIONS, 0.01)
     settings: dict[str, Any] = {"path": "json", "data_files": source, "split": "train", "column": "question"}
     settings |= {
         "output": folder / "out",
@@ -162,14 +166,18 @@ def text_dedup(source: Path, folder: Path, python: str) -> tuple[float, set[int]
         "ngram": SHINGLE,
         "min_length": 1,
     }
-    settings |= {"threshold": THRESHOLD, "num_perm": PERMUTATIONS, "b": bands.count, "r": bands.rows}
-    settings |= {"hash_func": "xxh3", "hash_bits": 32}
+    settings |= {"threshold": THRESHOLD, "num_perm": PERMUTATIONS, "hash_func": "xxh3", "hash_bits": 32}
+    if same_bands:
+        bands = choose_bands(THRESHOLD, PERMUTATIONS, 0.01)
+        settings |= {"b": bands.count, "r": bands.rows}
     words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
     done = subprocess.run([python, "-m", "text_dedup.minhash", *words], capture_output=True, text=True, cwd=folder)
     if done.returncode:
         raise SystemExit(f"text-dedup failed:\n{done.stderr[-2000:]}")
-    said = [line for line in (done.stdout + done.stderr).splitlines() if "Total" in line]
-    seconds = float(said[-1].split(":")[-1].strip().rstrip("s").split()[0])
+    said = re.search(r"Total\s*:\s*([\d.]+)s", done.stdout + done.stderr)
+    if said is None:
+        raise SystemExit(f"text-dedup did not say how long it took:\n{done.stdout[-2000:]}")
+    seconds = float(said[1])
     kept = set(datasets.load_from_disk(str(folder / "out"))["id"])
     return seconds, {json.loads(line)["id"] for line in source.open()} - kept
 
@@ -177,8 +185,8 @@ def text_dedup(source: Path, folder: Path, python: str) -> tuple[float, set[int]
 def one(name: str, source: Path, python: str | None) -> None:
     """A run of one system in this process; prints what it measured as JSON."""
     with tempfile.TemporaryDirectory() as place:
-        if name == "text-dedup":
-            seconds, removed = text_dedup(source, Path(place), python or "")
+        if name in TEXT_DEDUP:
+            seconds, removed = text_dedup(source, Path(place), python or "", name == TEXT_DEDUP[1])
             peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         else:
             seconds, removed = SYSTEMS[name](source, Path(place))
@@ -190,7 +198,7 @@ def compared(given: argparse.Namespace) -> dict[str, Any]:
     """All systems in turns on one corpus."""
     rows, rounds = given.rows or (5_000 if given.quick else 100_000), given.rounds or (1 if given.quick else 3)
     texts, pairs = corpus(rows)
-    names = [*SYSTEMS, *(["text-dedup"] if given.text_dedup_python else [])]
+    names = [*SYSTEMS, *(TEXT_DEDUP if given.text_dedup_python else [])]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as place:
         source = Path(place) / "corpus.jsonl"

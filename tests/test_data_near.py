@@ -38,6 +38,11 @@ def test_what_changes_a_formula_is_a_word_and_a_hyphen_is_not() -> None:
     assert words("two-digit 3-4 = x+1") == ["two", "digit", "3", "-", "4", "=", "x", "+", "1"]
 
 
+@given(st.text(st.characters(max_codepoint=127)), st.booleans())
+def test_ascii_has_the_words_it_has_among_other_characters(text: str, symbols: bool) -> None:
+    assert [*words(text, symbols), "é"] == words(text + " é", symbols)
+
+
 def test_a_script_without_spaces_has_a_word_a_character_and_marks_stay_with_their_letter() -> None:
     assert words("小明有3个苹果") == ["小", "明", "有", "3", "个", "苹", "果"]
     assert words("हिन्दी में") == ["हिन्दी", "में"]

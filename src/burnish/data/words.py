@@ -10,6 +10,7 @@ Not for: tokens of a model, or equality of two whole texts (records.fingerprint)
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -31,8 +32,13 @@ _NUMBER = r"\p{Nd}{1,3}(?:,\p{Nd}{3})+(?!\p{Nd})(?:\.\p{Nd}+)?|\p{Nd}+(?:\.\p{Nd
 _LETTERS = rf"[[\p{{L}}\p{{M}}\p{{N}}_]--[{_SPACELESS}]]+(?:['’][[\p{{L}}\p{{M}}]--[{_SPACELESS}]]+)*"
 _WORD = rf"{_NUMBER}|{_LETTERS}|[{_SPACELESS}]\p{{M}}*"
 _SIGN = r"[\p{S}/*%\\#&@!]|(?<!\p{L})[-‐‑–−]|[-‐‑–−](?!\p{L})"
+_ASCII_WORD = r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\w+(?:'[a-z]+)*"
+_ASCII_SIGN = r"[$+<=>^`|~/*%\\#&@!]|(?<![a-z])-|-(?![a-z])"
 _WORDS = regex.compile(_WORD, regex.V1)
 _WORDS_AND_SIGNS = regex.compile(f"{_WORD}|{_SIGN}", regex.V1)
+# The same for ASCII, which most text is, by a quicker engine.
+_ASCII_WORDS = re.compile(_ASCII_WORD, re.ASCII)
+_ASCII_WORDS_AND_SIGNS = re.compile(f"{_ASCII_WORD}|{_ASCII_SIGN}", re.ASCII)
 _PLAIN = str.maketrans({"'": None, "’": None, ",": None, "‐": "-", "‑": "-", "–": "-", "−": "-"})
 
 _MULTIPLIER = 0x9E3779B97F4A7C15
@@ -47,9 +53,12 @@ def words(text: str, symbols: bool = True, numbers: bool = True) -> list[str]:
     >>> words("Janet’s 1,000 eggs: 3-4 = $x^2$?", symbols=False, numbers=False)
     ['janets', '0', 'eggs', '0', '0', 'x', '0']
     """
-    plain = (text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold()
-    pattern = _WORDS_AND_SIGNS if symbols else _WORDS
-    found = [word if word.isalnum() else word.translate(_PLAIN) for word in pattern.findall(plain)]
+    if text.isascii():
+        raw = (_ASCII_WORDS_AND_SIGNS if symbols else _ASCII_WORDS).findall(text.lower())
+    else:
+        plain = unicodedata.normalize("NFKC", text).casefold()
+        raw = (_WORDS_AND_SIGNS if symbols else _WORDS).findall(plain)
+    found = [word if word.isalnum() else word.translate(_PLAIN) for word in raw]
     return found if numbers else [NUMBER_WORD if is_number(word) else word for word in found]
 
 
@@ -63,24 +72,25 @@ def numbers_of(found: Sequence[str]) -> tuple[str, ...]:
     return tuple(word for word in found if is_number(word))
 
 
+class _Known(dict[str, int]):
+    """Hashes of words, made when first asked for."""
+
+    def __missing__(self, word: str) -> int:
+        value = self[word] = digest64(word)
+        return value
+
+
 class Hasher:
     """Words as 64-bit numbers, the same in every process. Remembers what it has seen, up to a bound."""
 
     def __init__(self) -> None:
-        self._known: dict[str, int] = {}
+        self._known = _Known()
 
     def __call__(self, found: Sequence[str]) -> Hashes:
         """One number for each word. [L]"""
-        known = self._known
-        if len(known) > _REMEMBERED:
-            known.clear()
-        values = []
-        for word in found:
-            value = known.get(word)
-            if value is None:
-                value = known[word] = digest64(word)
-            values.append(value)
-        return np.array(values, dtype=np.uint64)
+        if len(self._known) > _REMEMBERED:
+            self._known.clear()
+        return np.array([self._known[word] for word in found], dtype=np.uint64)
 
 
 def digest64(text: str) -> int:
