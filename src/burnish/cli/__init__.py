@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from burnish.cli import checking, judging
+from burnish.cli import checking, data, judging
 from burnish.cli.given import Json, Options, Verbs, as_options, print_result
 from burnish.errors import BurnishError, ConfigError
 
@@ -234,6 +234,12 @@ app.command()(checking.check)
 app.command()(judging.verify)
 app.command(name="verify serve")(judging.serve)
 app.command()(judging.audit)
+app.command()(data.data)
+app.command(name="data stats")(data.stats)
+app.command(name="data dedup")(data.dedup)
+app.command(name="data decontaminate")(data.decontaminate)
+app.command(name="data filter")(data.filter_rows)
+app.command(name="data mix")(data.mix)
 
 
 def main() -> None:
