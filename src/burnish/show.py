@@ -60,6 +60,60 @@ def show_learned(report: dict[str, Any]) -> None:
     )
 
 
+def show_scaling(report: dict[str, Any]) -> None:
+    """Methods at equal budgets, what another model's single answer costs and gets, and where everything is."""
+    console = Console(highlight=False)
+    for notice in report["notices"]:
+        console.print(escape(notice), soft_wrap=True)
+    table = Table(
+        title=f"{report['task']}: {report['problems']} held-out problems, {report['samples']} answers to each"
+    )
+    headings = ("tokens", "method", "setting", "spent", "accuracy", f"minus {report['against']}, points")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("method", "setting") else "right")
+    for budget in report["budgets"]:
+        for number, row in enumerate(budget["rows"]):
+            shown = "" if number else f"{budget['budget']:,.0f}"
+            spent, apart = f"{row['tokens']:,.1f}", _points(row["difference"])
+            table.add_row(shown, row["method"], row["setting"], spent, _interval(row), apart)
+        table.add_section()
+    console.print(table)
+    if "beside" in report:
+        console.print(_beside(report["beside"]))
+    cost = report["cost"]
+    console.print(
+        f"{cost['sampled']:,} tokens sampled, {cost['kept']:,} found in the folder, {cost['read']:,} read, {cost['seconds']:.1f} s."
+    )
+    console.print(
+        f"Everything is in {report['out']} (report.md, report.json, scaling.png, the answers).", soft_wrap=True
+    )
+
+
+def _beside(part: dict[str, Any]) -> Table:
+    sampled, greedy = part["single"]["sample"], part["single"]["greedy"]
+    single = f"one answer: {_interval(sampled)} for {sampled['tokens']:.1f} tokens, greedy {_interval(greedy)}"
+    table = Table(title=escape(f"{part['model']}, {single}"))
+    for heading in ("method of the first model", "at that cost", "other minus it", "at its dearest", "other minus it"):
+        table.add_column(heading, justify="left" if heading.startswith("method") else "right")
+    table.add_column("as accurate at", justify="right")
+    for row in part["rows"]:
+        equal, dearest, reached = row["equal"], row["dearest"], row["reaches_at"]
+        table.add_row(
+            row["method"],
+            "-" if equal is None else _interval(equal),
+            "-" if equal is None else _points(equal["difference"]),
+            f"{_interval(dearest)}, {dearest['tokens']:,.0f} tokens",
+            _points(dearest["difference"]),
+            "not reached" if reached is None else f"{reached:,.0f} tokens",
+        )
+    return table
+
+
+def _points(one: dict[str, float] | None) -> str:
+    """A difference in points with its interval."""
+    return "" if one is None else f"{100 * one['value']:+.1f}  [{100 * one['low']:+.1f}, {100 * one['high']:+.1f}]"
+
+
 def _plain(one: dict[str, float]) -> str:
     return f"{one['value']:.3f}  [{one['low']:.3f}, {one['high']:.3f}]"
 
