@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -65,17 +66,18 @@ def show_scaling(report: dict[str, Any]) -> None:
     console = Console(highlight=False)
     for notice in report["notices"]:
         console.print(escape(notice), soft_wrap=True)
-    table = Table(
-        title=f"{report['task']}: {report['problems']} held-out problems, {report['samples']} answers to each"
+    title = (
+        f"{report['task']}: {report['problems']} held-out problems, {report['samples']} answers to each; 95% intervals"
     )
-    headings = ("tokens", "method", "setting", "spent", "accuracy", f"minus {report['against']}, points")
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("method", "setting") else "right")
+    table = Table(title=title, padding=(0, 1, 0, 0), box=SIMPLE_HEAD)
+    for heading in ("method", "setting", "tokens", "% right", f"minus {report['against']}"):
+        left = heading in ("method", "setting")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "setting")
     for budget in report["budgets"]:
-        for number, row in enumerate(budget["rows"]):
-            shown = "" if number else f"{budget['budget']:,.0f}"
-            spent, apart = f"{row['tokens']:,.1f}", _points(row["difference"])
-            table.add_row(shown, row["method"], row["setting"], spent, _interval(row), apart)
+        table.add_row(f"[bold]{budget['budget']:,.0f} tokens[/bold]")
+        for row in budget["rows"]:
+            spent, apart = f"{row['tokens']:,.0f}", _points(row["difference"])
+            table.add_row(row["method"], escape(row["setting"]), spent, escape(_percent(row)), escape(apart))
         table.add_section()
     console.print(table)
     if "beside" in report:
@@ -90,28 +92,30 @@ def show_scaling(report: dict[str, Any]) -> None:
 
 
 def _beside(part: dict[str, Any]) -> Table:
+    """What each method has at the cost of the other model's single answer; report.md has its dearest setting too."""
     sampled, greedy = part["single"]["sample"], part["single"]["greedy"]
-    single = f"one answer: {_interval(sampled)} for {sampled['tokens']:.1f} tokens, greedy {_interval(greedy)}"
-    table = Table(title=escape(f"{part['model']}, {single}"))
-    for heading in ("method of the first model", "at that cost", "other minus it", "at its dearest", "other minus it"):
-        table.add_column(heading, justify="left" if heading.startswith("method") else "right")
-    table.add_column("as accurate at", justify="right")
+    one = f"{_percent(sampled)} for one answer of {sampled['tokens']:.0f} tokens, greedy {_percent(greedy)}"
+    table = Table(title=escape(f"beside it {part['model']}: {one}"), padding=(0, 1, 0, 0), box=SIMPLE_HEAD)
+    for heading in ("method of the first", "% right at that cost", "the other minus it", "as good at"):
+        table.add_column(heading, justify="left" if heading.startswith("method") else "right", no_wrap=True)
     for row in part["rows"]:
-        equal, dearest, reached = row["equal"], row["dearest"], row["reaches_at"]
-        table.add_row(
-            row["method"],
-            "-" if equal is None else _interval(equal),
-            "-" if equal is None else _points(equal["difference"]),
-            f"{_interval(dearest)}, {dearest['tokens']:,.0f} tokens",
-            _points(dearest["difference"]),
-            "not reached" if reached is None else f"{reached:,.0f} tokens",
-        )
+        equal, reached = row["equal"], row["reaches_at"]
+        here = ("-", "-") if equal is None else (_percent(equal), _points(equal["difference"]))
+        at = "not reached" if reached is None else f"{reached:,.0f} tokens"
+        table.add_row(row["method"], escape(here[0]), escape(here[1]), at)
     return table
 
 
+def _percent(one: dict[str, float]) -> str:
+    return f"{100 * one['value']:.1f} [{100 * one['low']:.1f}, {100 * one['high']:.1f}]"
+
+
 def _points(one: dict[str, float] | None) -> str:
-    """A difference in points with its interval."""
-    return "" if one is None else f"{100 * one['value']:+.1f}  [{100 * one['low']:+.1f}, {100 * one['high']:+.1f}]"
+    """A difference in points with its interval; rounding leaves no "-0.0"."""
+    if one is None:
+        return ""
+    value, low, high = (round(100 * one[end], 1) + 0.0 for end in ("value", "low", "high"))
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _plain(one: dict[str, float]) -> str:

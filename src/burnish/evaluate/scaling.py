@@ -77,7 +77,7 @@ def best_of(scores: Sequence[float], right: Sequence[bool], n: int) -> float:
     >>> best_of([0.9, 0.5, 0.1], [False, True, True], 2)  # {0.9, 0.5}, {0.9, 0.1} and {0.5, 0.1}: the last is right
     0.3333333333333333
     """
-    size = _checked(len(scores), len(right), n)
+    size = _checked(len(right), len(scores), n)
     if not all(math.isfinite(score) for score in scores):
         raise ValueError("a score is not a finite number")
     won, below = Fraction(0), 0
@@ -94,9 +94,13 @@ def best_of(scores: Sequence[float], right: Sequence[bool], n: int) -> float:
 def _checked(size: int, other: int, n: int) -> int:
     if size != other:
         raise ValueError(f"{other} values for {size} answers")
+    _check_size(size, n)
+    return size
+
+
+def _check_size(size: int, n: int) -> None:
     if not 1 <= n <= size:
         raise ValueError(f"n must be from 1 to the size of the pool: n={n}, N={size}")
-    return size
 
 
 # ---- weighted votes
@@ -215,6 +219,7 @@ class Stopped:
 
 def stop_when_decided(count: Count, n: int) -> Stopped:
     """A vote of at most n answers that stops when no vote that is left can change the winner."""
+    _check_size(count.votes_RNK.shape[1], n)
     left_n = n - np.arange(1, n + 1)
     return _stopped(count, n, decided(count.first_RN[:, :n], count.second_RN[:, :n], left_n))
 
@@ -223,14 +228,12 @@ def stop_when_sure(count: Count, n: int, confidence: float = 0.95) -> Stopped:
     """A vote of at most n answers that stops when `leader_is_likelier` reaches the confidence: wrong with at most 1 - confidence."""
     if not 0.5 < confidence < 1.0:
         raise ValueError(f"the confidence must lie between 0.5 and 1: {confidence}")
+    _check_size(count.votes_RNK.shape[1], n)
     sure = np.array([[leader_is_likelier(max(a, b), b) >= confidence for b in range(n + 1)] for a in range(n + 1)])
     return _stopped(count, n, sure[count.first_RN[:, :n], count.second_RN[:, :n]])
 
 
 def _stopped(count: Count, n: int, may_stop_Rn: Bools) -> Stopped:
-    total = count.votes_RNK.shape[1]
-    if not 1 <= n <= total:
-        raise ValueError(f"n must be from 1 to the size of the pool: n={n}, N={total}")
     may_stop_Rn = may_stop_Rn.copy()
     may_stop_Rn[:, -1] = True
     row_R, stop_R = np.arange(len(may_stop_Rn)), may_stop_Rn.argmax(axis=1)
@@ -304,7 +307,8 @@ def mixed(low: Point, high: Point, share: float) -> Point:
         return {name: (1 - share) * value + share * second[name] for name, value in first.items()}
 
     accuracy = {name: min(1.0, value) for name, value in mix(low.accuracy, high.accuracy).items()}  # rounding
-    setting = f"{low.setting} to {high.setting}"
+    both = low.setting.startswith("n = ") and high.setting.startswith("n = ")
+    setting = f"{low.setting} to {high.setting[4:] if both else high.setting}"
     return Point(setting, accuracy, mix(low.tokens, high.tokens), mix(low.read, high.read))
 
 

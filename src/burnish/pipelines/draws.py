@@ -23,14 +23,6 @@ from burnish.verify.format import OPENERS, How, extract_answer, split_response
 
 ANSWERS_AT_ONCE = 512
 """Answers sampled and written down together: what an interruption can cost."""
-MEND = (
-    "Look at your answer again, step by step. If there is a mistake in it, mend it. Then give the whole answer once more, in "
-    "the same form."
-)
-"""What self-refinement asks (Madaan et al. 2023, arXiv 2303.17651), where nothing else is given."""
-WAIT = "Wait"
-"""What is written in place of the end of a thought (s1, Muennighoff et al. 2025, arXiv 2501.19393)."""
-
 Drawn = dict[Key, Group]
 """Answers by (problem, index), each a group of one: those to one problem need not share their prompt."""
 
