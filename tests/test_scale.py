@@ -18,7 +18,7 @@ from burnish.records import Sampling
 from terminal import CHAINS, Said, Terminal, contents
 
 CHAIN = [word for key, value in {**CHAINS, "held_out_size": 16}.items() for word in ("-o", f"{key}={value}")]
-ARGUMENTS = ["--task", "chain", *CHAIN, "-n", 8, "--samples", 6, "--chains", 2, "--max-new", 32, "--workers", 1]
+ARGUMENTS = ["--task", "chain", *CHAIN, "-n", 8, "--samples", 6, "--max-new", 32, "--workers", 1]
 
 
 @pytest.fixture
@@ -180,6 +180,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--temperature", 0], "sample the pool above 0"),
         (["--method", "vote", "--method", "best_reward_model"], "best_reward_model needs a reward model"),
         (["--confidence", 1.0], "--confidence is 1.0, but must lie between 0.5 and 1"),
+        (["--method", "vote", "--chains", 2], "--chains has no effect without --method mended or forced or thinking"),
         (["--method", "vote", "--rounds", 3], "--rounds has no effect without --method mended"),
         (["--method", "vote", "--think", 3], "--think has no effect without --method forced"),
         (["--max-new", 125], "context of 128"),

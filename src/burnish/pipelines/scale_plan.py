@@ -130,6 +130,7 @@ def _check_effect(plan: Plan) -> None:
         ("-k", bool(pooled.ns), votes),
         ("--reward-model", pooled.reward_model is not None, WITH_REWARD_MODEL),
         ("--confidence", pooled.confidence != Pooled().confidence, ("vote_sure",)),
+        ("--chains", chained.count != alone.count and plan.compared.beside is None, ("mended", "forced", "thinking")),
         ("--rounds", chained.rounds != alone.rounds, ("mended",)),
         ("--ask", chained.ask != alone.ask, ("mended",)),
         ("--think", bool(chained.thoughts), ("forced",)),
