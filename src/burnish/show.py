@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +58,8 @@ def show_learned(report: dict[str, Any]) -> None:
         console.print(table)
     console.print(_phases(report["phases"], None))
     console.print(
-        f"The model is in {report['model']}; report.md and metrics.jsonl are in {report['run_dir']}.", soft_wrap=True
+        f"The model is in {report['model']}; report.md, curves.png and metrics.jsonl are in {report['run_dir']}.",
+        soft_wrap=True,
     )
 
 
@@ -70,14 +72,13 @@ def show_scaling(report: dict[str, Any]) -> None:
         f"{report['task']}: {report['problems']} held-out problems, {report['samples']} answers to each; 95% intervals"
     )
     table = Table(title=title, padding=(0, 1, 0, 0), box=SIMPLE_HEAD)
-    for heading in ("method", "setting", "tokens", "% right", f"minus {report['against']}"):
-        left = heading in ("method", "setting")
-        table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "setting")
+    for heading in ("method", "tokens", "% right", f"minus {report['against']}"):
+        table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
     for budget in report["budgets"]:
         table.add_row(f"[bold]{budget['budget']:,.0f} tokens[/bold]")
         for row in budget["rows"]:
-            spent, apart = f"{row['tokens']:,.0f}", _points(row["difference"])
-            table.add_row(row["method"], escape(row["setting"]), spent, escape(_percent(row)), escape(apart))
+            apart = escape(_points(row["difference"]))
+            table.add_row(row["method"], f"{row['tokens']:,.0f}", escape(_percent(row)), apart)
         table.add_section()
     console.print(table)
     if "beside" in report:
@@ -119,6 +120,8 @@ def _points(one: dict[str, float] | None) -> str:
 
 
 def _plain(one: dict[str, float]) -> str:
+    if not (math.isfinite(one["low"]) or math.isfinite(one["high"])):  # equal values on an unbounded scale
+        return f"{one['value']:.3f}"
     return f"{one['value']:.3f}  [{one['low']:.3f}, {one['high']:.3f}]"
 
 
