@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from burnish.evaluate.scaling import (
@@ -142,8 +143,14 @@ def _figures(name: str, ns: Sequence[int], one: One, confidence: float) -> list[
     return [_Figure(chance(one, n), n * mean, one.prompt + n * shown, {}) for n in ns]
 
 
+@lru_cache(maxsize=1 << 14)
+def _counted(answers: Answers, n: int) -> float:
+    """Three methods ask for the same vote, and it is the costliest of the exact figures."""
+    return maj_at_k(answers.said, answers.right, n)
+
+
 def _majority(one: One, n: int) -> float:
-    return maj_at_k(one.answers.said, one.answers.right, n)
+    return _counted(one.answers, n)
 
 
 _CHANCES: dict[str, Callable[[One, int], float]] = {

@@ -23,15 +23,16 @@ from burnish.evaluate.scaling import Point
 from burnish.journal.files import encode, storage_error, write_atomic
 from burnish.journal.scaling import markdown, plot_scaling
 from burnish.learner.critic import REWARD_PART, annotated
-from burnish.pipelines.draws import Drawn, Draws
+from burnish.pipelines.draws import ANSWERS_AT_ONCE, Drawn, Draws
 from burnish.pipelines.rows import encoder
 from burnish.pipelines.scale_plan import Plan, check
 from burnish.policy.heads import Scorer, load_scorer
 from burnish.policy.model import Policy, tune_allocator, weights_mark
 from burnish.policy.model import load as load_policy
 from burnish.prompts import Renderer, check_room
-from burnish.records import Key, Problem
+from burnish.records import Group, Key, Problem
 from burnish.rollout import Sampler
+from burnish.run.display import Display
 from burnish.run.local import at_rest
 from burnish.tasks import Task
 from burnish.tasks import load as load_task
@@ -75,10 +76,9 @@ def scale(plan: Plan, resume: bool = False, quiet: bool = False) -> dict[str, An
             draws.append(_draws(plan, task, problems, other, judges, marked, quiet))
             beside = Gathered(draws[1].pool(plan.chained.count), draws[1].greedy())
     if scorer is not None:
-        groups = annotated(scorer, list(gathered.pool.values()), scored_with)
-        gathered.pool = dict(zip(gathered.pool, groups, strict=True))
+        gathered.pool = _scored(scorer, gathered.pool, scored_with, quiet)
     counted = _counted(problems, [*gathered.parts(), *(beside.parts() if beside is not None else [])], notices)
-    points = _points(plan, methods, gathered, counted)
+    points = _points(plan, methods, gathered, counted, quiet)
     report = _report(plan, task, points, counted, len(problems))
     if beside is not None:
         report["beside"] = {"model": plan.compared.beside, **measured.beside(_single(beside, counted), points)}
@@ -133,6 +133,16 @@ def _reader(policy: Policy, scorer: Scorer | None, notices: list[str]) -> Any:
             "The reward model has another tokenizer: it reads the text of the answers through its own template."
         )
     return encoder(Renderer(scorer.tokenizer), same)
+
+
+def _scored(scorer: Scorer, pool: Drawn, encode: Any, quiet: bool) -> Drawn:
+    """The pool with the reward model's score among the parts of every verdict."""
+    keys, made = list(pool), list[Group]()
+    with Display("scoring", len(keys), (), quiet) as display:
+        for first in range(0, len(keys), ANSWERS_AT_ONCE):
+            made += annotated(scorer, [pool[key] for key in keys[first : first + ANSWERS_AT_ONCE]], encode)
+            display.step(len(made), {})
+    return dict(zip(keys, made, strict=True))
 
 
 def _check_room(plan: Plan, task: Task, problems: Sequence[Problem], policies: Sequence[Policy]) -> None:
@@ -272,22 +282,29 @@ def _missing(rollout: Any) -> bool:
     return bool(rollout.verdict.outcome == "no_verdict")
 
 
-def _points(plan: Plan, methods: Sequence[str], gathered: Gathered, counted: Sequence[str]) -> dict[str, list[Point]]:
+def _points(
+    plan: Plan, methods: Sequence[str], gathered: Gathered, counted: Sequence[str], quiet: bool
+) -> dict[str, list[Point]]:
     """The points of every method, in the order of METHODS."""
     ones = {
         name: measured.One.of([gathered.pool[Key(name, i)] for i in range(plan.pooled.samples)], REWARD_PART)
         for name in counted
     }
-    found: dict[str, list[Point]] = {}
-    for name in methods:
+
+    def measure(name: str) -> list[Point]:
         if name == "greedy":
-            found[name] = [measured.chained("greedy", [gathered.greedy], counted)]
-        elif name == "sample":
-            found[name] = measured.pooled("vote", [1], ones)
-        elif name in gathered.series:
-            found[name] = measured.series(name, gathered.series[name], counted)
-        else:
-            found[name] = measured.pooled(name, plan.pooled.counts, ones, plan.pooled.confidence)
+            return [measured.chained("greedy", [gathered.greedy], counted)]
+        if name == "sample":
+            return measured.pooled("vote", [1], ones)
+        if name in gathered.series:
+            return measured.series(name, gathered.series[name], counted)
+        return measured.pooled(name, plan.pooled.counts, ones, plan.pooled.confidence)
+
+    found: dict[str, list[Point]] = {}
+    with Display("measuring", len(methods), (), quiet) as display:
+        for name in methods:
+            found[name] = measure(name)
+            display.step(len(found), {})
     return found
 
 
