@@ -57,6 +57,7 @@ COMPOSES: dict[str, set[str]] = {
     "reward_model": {"rows", "supervised"},
     "preference": {"rows", "supervised"},
     "select": {"rows", "supervised"},
+    "scale": {"draws", "rows", "scale_plan"},
     "improve": {"sft", "preference", "rl"},
     "distil": {"sft", "preference", "rl"},
     "r1": {"sft", "preference", "rl"},

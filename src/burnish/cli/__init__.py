@@ -11,8 +11,20 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from burnish.cli import checking, data, judging
-from burnish.cli.given import Json, Options, Verbs, as_options, print_result
+from burnish.cli import checking, data, judging, scaling
+from burnish.cli.given import (
+    Json,
+    MaxNew,
+    Options,
+    Seed,
+    System,
+    Temperature,
+    TopK,
+    TopP,
+    Verbs,
+    as_options,
+    print_result,
+)
 from burnish.errors import BurnishError, ConfigError
 
 app = typer.Typer(
@@ -29,14 +41,6 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(help="Settings to change, as key.sub=value.", metavar="[KEY=VALUE]...")
 ]
 RunFile = Annotated[str, typer.Argument(help="A TOML file; see docs/configuration.md.", metavar="RUN.toml")]
-Temperature = Annotated[float, typer.Option(help="0 is greedy.", min=0.0)]
-TopP = Annotated[
-    float, typer.Option(help="Cut to the smallest set of tokens with this mass; 1 is off.", min=0.0, max=1.0)
-]
-TopK = Annotated[int, typer.Option(help="Cut to this many tokens; 0 is off.", min=0)]
-MaxNew = Annotated[int, typer.Option(help="Most tokens in one answer.", min=1)]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same result.", min=0)]
-System = Annotated[str | None, typer.Option(help="A system message put before the problem.")]
 
 
 @app.command()
@@ -230,6 +234,7 @@ def sample(
     print_result(result, as_json, f"\n{sentence}")
 
 
+app.command()(scaling.scale)
 app.command()(checking.check)
 app.command()(judging.verify)
 app.command(name="verify serve")(judging.serve)
