@@ -218,9 +218,8 @@ def main() -> None:
             found[axis].append({"case": case, "figures": measured[name]})
     length, sentence = knee_of(found["longer and longer"])
     result = {"ratio": {}, "machine": facts, "shape": given.shape, "growth": found, "knee": length, "caches": caches()}
-    publish(
-        given, result, f"{heading(command_of('growth.py'), facts)}\nShape {given.shape}.\n\n{shown(found, sentence)}"
-    )
+    text = f"{heading(command_of('growth.py'), facts)}\nShape {given.shape}.\n\n{shown(found, sentence)}"
+    publish(given, result, text, f"growth {given.shape}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""TRL's side of benchmarks/step.py: its process, and the search for its fastest settings. Not for running by itself."""
+"""TRL's side of benchmarks/step.py and learner.py: its process, and the search for its fastest settings. Not for running by itself."""
 
 from __future__ import annotations
 
