@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from burnish.prompts import Renderer, response
+from burnish.prompts import response
 from burnish.records import (
     Completion,
     Group,
@@ -44,6 +44,12 @@ class Engine(Protocol):
         ...
 
 
+class Rendering(Protocol):
+    """Makes prompts: `prompts.Renderer`, or `prompts.Unrendered` for an endpoint, which has a chat template of its own."""
+
+    def prompt(self, problem: Problem, messages: tuple[Message, ...]) -> Prompt: ...
+
+
 @dataclass(frozen=True)
 class Sampler:
     """Everything needed to turn problems into judged groups.
@@ -53,7 +59,7 @@ class Sampler:
     """
 
     engine: Engine
-    renderer: Renderer
+    renderer: Rendering
     pool: Pool
     messages: Callable[[Problem], tuple[Message, ...]]
     sampling: Sampling
@@ -76,14 +82,26 @@ class Sampler:
         """
         chosen = sampling or self.sampling
         prompts = self.prompts(problems)
-        by_id = {prompt.problem_id: (problem, prompt) for problem, prompt in zip(problems, prompts, strict=True)}
-        if len(by_id) != len(problems):
+        if len({problem.id for problem in problems}) != len(problems):
             raise ValueError("a problem stands twice among those to sample")
-        requests = [
-            Request(Key(prompt.problem_id, first_index + i), prompt, chosen)
-            for prompt in prompts
-            for i in range(samples)
+        pairs = list(zip(problems, prompts, strict=True))
+        asked = [(*pair, first_index + i) for pair in pairs for i in range(samples)]
+        judged: dict[Key, Rollout] = {}
+        for key, rollout in self.draw(asked, chosen):
+            judged[key] = rollout
+            if on_rollout is not None:
+                on_rollout(rollout)
+        if lost := [Key(problem.id, index) for problem, _, index in asked if Key(problem.id, index) not in judged]:
+            raise ValueError(f"the engine gave no completion for {len(lost)} of {len(asked)} requests, first {lost[0]}")
+        return [
+            Group(problem, prompt, tuple(judged[Key(problem.id, first_index + i)] for i in range(samples)))
+            for problem, prompt in pairs
         ]
+
+    def draw(self, asked: Sequence[tuple[Problem, Prompt, int]], sampling: Sampling) -> Iterator[tuple[Key, Rollout]]:
+        """One judged rollout for each (problem, its prompt, index), as verdicts come back; an engine may leave some out."""
+        by_id = {problem.id: (problem, prompt) for problem, prompt, _ in asked}
+        requests = [Request(Key(problem.id, index), prompt, sampling) for problem, prompt, index in asked]
         drawn: dict[Key, Completion] = {}
 
         def answers() -> Iterator[tuple[Key, Problem, str]]:
@@ -92,20 +110,8 @@ class Sampler:
                 problem, prompt = by_id[completion.key.problem_id]
                 yield completion.key, problem, response(prompt, completion.text)
 
-        judged: dict[Key, Rollout] = {}
         for key, verdict in self.pool.judge(answers()):
-            rollout = _rollout(by_id[key.problem_id][1], drawn[key], verdict)
-            judged[key] = rollout
-            if on_rollout is not None:
-                on_rollout(rollout)
-        if lost := [request.key for request in requests if request.key not in judged]:
-            raise ValueError(
-                f"the engine gave no completion for {len(lost)} of {len(requests)} requests, first {lost[0]}"
-            )
-        return [
-            Group(problem, prompt, tuple(judged[Key(problem.id, first_index + i)] for i in range(samples)))
-            for problem, prompt in by_id.values()
-        ]
+            yield key, _rollout(by_id[key.problem_id][1], drawn.pop(key), verdict)
 
     def judged_again(self, groups: Sequence[Group]) -> list[Group]:
         """The same rollouts with the verdicts that the pool gives now."""
@@ -131,6 +137,7 @@ def _rollout(prompt: Prompt, completion: Completion, verdict: Verdict) -> Rollou
         verdict,
         completion.oldest,
         completion.newest,
+        completion.usage,
     )
 
 
