@@ -177,7 +177,10 @@ def test_a_directory_remembers_what_it_is_of(tmp_path: Path) -> None:
     [
         ({"model": {"path": "n", "weights": "cd"}}, "model.path is 'm' there, 'n' here; 1 more differ"),
         ({"sampling": {"temperature": 0.6, "seed": 1}}, "sampling.temperature is 1.0 there, 0.6 here"),
-        ({"tasks": {"t": {"task": "t", "options": {"x": 1}, "verifier": "number@1"}}}, "tasks.t.options.x is None there"),
+        (
+            {"tasks": {"t": {"task": "t", "options": {"x": 1}, "verifier": "number@1"}}},
+            "tasks.t.options.x is None there",
+        ),
         ({"tasks": {"t": {"task": "t", "options": {}, "verifier": "number@2"}}}, "burnish rejudge"),
     ],
 )
@@ -204,6 +207,9 @@ def test_a_directory_of_something_else_is_not_written_to(tmp_path: Path) -> None
 
 
 def test_two_writers_are_one_too_many(tmp_path: Path) -> None:
-    with opened(tmp_path / "e", ABOUT), pytest.raises(ResumeError, match="Another burnish eval"):
-        with opened(tmp_path / "e", ABOUT):
-            pass
+    with (
+        opened(tmp_path / "e", ABOUT),
+        pytest.raises(ResumeError, match="Another burnish eval"),
+        opened(tmp_path / "e", ABOUT),
+    ):
+        pass

@@ -260,7 +260,9 @@ def main() -> None:
         app()
     except SystemExit as stop:
         if stop.code == 130:  # typer has caught a KeyboardInterrupt
-            sys.stderr.write("burnish: interrupted; a training run goes on from its last checkpoint with --resume.\n")
+            sys.stderr.write(
+                "burnish: interrupted; a training run goes on with --resume, an evaluation with the same command.\n"
+            )
         raise
     except BurnishError as error:
         _fail(str(error), error.exit_code)

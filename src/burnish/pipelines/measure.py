@@ -29,7 +29,7 @@ from burnish.run.display import Display
 from burnish.run.local import at_rest
 from burnish.tasks import Task
 from burnish.tasks import load as load_task
-from burnish.verify import identity, judge, load
+from burnish.verify import identity, judge, load, readiness
 from burnish.verify.pool import Pool
 
 MOST_MISSING = 0.1
@@ -90,8 +90,11 @@ def evaluate(
     for one in asked:
         if not chosen[one.label]:
             raise DataError(f"The task {one.task!r} has no held-out problems to measure on.")
-    ready = _remote(model, sampling) if isinstance(model, Remote) else _local(model, sampling)
-    ready = replace(ready, renderer=Unrendered(system) if isinstance(model, Remote) else _renderer(ready, system))
+    notices = {
+        label: (*task.notices, *readiness(task.verifier, (problem.reference for problem in chosen[label])))
+        for label, task in tasks.items()
+    }
+    ready = _remote(model, sampling, system) if isinstance(model, Remote) else _local(model, sampling, system)
     if ready.context is not None:
         for label, task in tasks.items():
             prompts = [ready.renderer.prompt(problem, task.messages(problem)) for problem in chosen[label]]
@@ -101,7 +104,7 @@ def evaluate(
     scores: dict[str, dict[str, Any]] = {}
     with opened(place, about):
         for label, task in tasks.items():
-            found = _measure(ready, label, task, chosen[label], samples, place / label, quiet)
+            found = _measure(ready, label, task, chosen[label], samples, place / label, quiet, notices[label])
             scores[label] = found.scored(ks)
         report = {
             "out": str(place),
@@ -114,28 +117,39 @@ def evaluate(
 
 
 def _measure(
-    model: _Model, label: str, task: Task, problems: Sequence[Problem], samples: int, folder: Path, quiet: bool
+    model: _Model,
+    label: str,
+    task: Task,
+    problems: Sequence[Problem],
+    samples: int,
+    folder: Path,
+    quiet: bool,
+    notices: Sequence[str],
 ) -> TaskScores:
     """Draw what one task lacks, then read back all of it."""
     answers = Answers(folder)
     there = answers.rows(problems, samples)
     total = len(problems) * samples
-    columns = (("pass", "right so far", "{:6.1%}"), ("length", "tokens", "{:6.0f}"))
+    columns = (("pass", "right so far", "{:6.1%}"), ("length", "mean length", "{:6.0f}"))
     seen, right = len(there), sum(row.outcome == "right" for row in there)
+    tokens = sum(row.tokens or 0 for row in there)
     lost: list[str] = []
     with (
         Pool(task.verifier) as pool,
         Display(f"measuring {label}", total, columns, quiet, done=seen) as display,
     ):
+        for notice in notices:
+            display.note(notice)
         if there:
             display.note(f"{label}: {seen:,} of {total:,} answers are there already.")
         sampler = Sampler(model.engine, model.renderer, pool, task.messages, model.sampling)
 
         def tick(rollout: Rollout) -> None:
-            nonlocal right, seen
+            nonlocal right, seen, tokens
             seen, right = seen + 1, right + (rollout.verdict.outcome == "right")
+            tokens += rollout.length or 0
             if seen % 64 == 0 or seen == total:
-                display.step(seen, {"pass": right / seen, "length": float(rollout.length or 0)})
+                display.step(seen, {"pass": right / seen, "length": tokens / seen})
 
         collect(sampler, answers, problems, samples, model.sampling, tick)
         if isinstance(model.engine, EndpointEngine):
@@ -147,16 +161,16 @@ def _measure(
     )
 
 
-def _local(name: str, sampling: Sampling) -> _Model:
+def _local(name: str, sampling: Sampling, system: str | None) -> _Model:
     tune_allocator()
     policy = load_policy(name)
     about = {"path": name, "weights": digest(name), "parameters": policy.parameters}
     drawn = at_rest(replace(sampling, stop_ids=policy.stop_ids), sampling.seed)
-    renderer = Renderer(policy.tokenizer)
+    renderer = Renderer(policy.tokenizer, system)
     return _Model(about, EmbeddedEngine(policy), renderer, drawn, policy.parameters, policy.context)
 
 
-def _remote(remote: Remote, sampling: Sampling) -> _Model:
+def _remote(remote: Remote, sampling: Sampling, system: str | None) -> _Model:
     client = Client(
         *(remote.url, "the endpoint", remote.api_key_env, remote.attempt_s),
         concurrency=remote.concurrency,
@@ -165,12 +179,7 @@ def _remote(remote: Remote, sampling: Sampling) -> _Model:
     )
     about = {"endpoint": client.url, "name": remote.model, "text_only": True}
     engine = EndpointEngine(client, remote.model, remote.deadline_s)
-    return _Model(about, engine, Unrendered(), at_rest(sampling, sampling.seed), None, None)
-
-
-def _renderer(model: _Model, system: str | None) -> Renderer:
-    assert isinstance(model.engine, EmbeddedEngine)
-    return Renderer(model.engine.policy.tokenizer, system)
+    return _Model(about, engine, Unrendered(system), at_rest(sampling, sampling.seed), None, None)
 
 
 def _about(
