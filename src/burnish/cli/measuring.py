@@ -19,23 +19,25 @@ Seed = Annotated[int, typer.Option(help="The same seed gives the same result.", 
 System = Annotated[str | None, typer.Option(help="A system message put before the problem.")]
 
 
+Model = Annotated[str | None, typer.Argument(help="A model folder or hub name; with --endpoint or --answers, none.")]
+Tasks = Annotated[list[str] | None, typer.Option(help="A task to measure on, or LABEL=TASK; may be repeated.")]
+Samples = Annotated[
+    int | None,
+    typer.Option(help="Answers for each problem; the largest k, and at least 4, if not given; 1 if greedy.", min=1),
+]
+Ks = Annotated[
+    list[int] | None,
+    typer.Option("-k", help="Report pass@k, pass^k and maj@k; may be repeated; 1, 2, 4, ... if not given.", min=1),
+]
+
+
 def evaluate(
-    model: Annotated[
-        str | None, typer.Argument(help="A model folder or hub name; with --endpoint or --answers, none.")
-    ] = None,
-    task: Annotated[
-        list[str] | None, typer.Option(help="A task to measure on, or LABEL=TASK; may be repeated.")
-    ] = None,
+    model: Model = None,
+    task: Tasks = None,
     options: Options = None,
     problems: Annotated[int, typer.Option("-n", "--problems", help="How many held-out problems of each.", min=1)] = 500,
-    samples: Annotated[
-        int | None,
-        typer.Option(help="Answers for each problem; the largest k, and at least 4, if not given; 1 if greedy.", min=1),
-    ] = None,
-    k: Annotated[
-        list[int] | None,
-        typer.Option("-k", help="Report pass@k, pass^k and maj@k; may be repeated; 1, 2, 4, ... if not given.", min=1),
-    ] = None,
+    samples: Samples = None,
+    k: Ks = None,
     temperature: Temperature = 1.0,
     top_p: TopP = 1.0,
     top_k: TopK = 0,
@@ -68,23 +70,14 @@ def evaluate(
         return
     if verifier is not None:
         raise ConfigError("--verifier has no effect without --answers; to judge stored answers again: burnish rejudge.")
-    from burnish.pipelines import measure
-    from burnish.records import Sampling
-
     if not task:
         raise ConfigError("Say what to measure on: --task chain, for one.")
     count, ks = _counts(samples, k, temperature, endpoint is not None)
+    asked, who = _asked(task, options), _who(model, endpoint, name, api_key_env, concurrency, timeout)
+    from burnish.pipelines import measure
+    from burnish.records import Sampling
+
     sampling = Sampling(temperature, top_p, top_k, max_new, (), seed)
-    who: Any = model
-    if endpoint is not None:
-        if name is None or model is not None:
-            raise ConfigError("With --endpoint the model is named by --model NAME, and there is no other.")
-        who = measure.Remote(endpoint, name, api_key_env, concurrency, min(120.0, timeout), timeout)
-    elif name is not None or api_key_env is not None:
-        raise ConfigError("--model and --api-key-env have no effect without --endpoint; name a model folder first.")
-    elif model is None:
-        raise ConfigError("Say what to measure: a model folder, a hub name, or --endpoint URL --model NAME.")
-    asked = _asked(task, options)
     report = measure.evaluate(who, asked, problems, count, ks, sampling, system, out, quiet=as_json)
     if as_json:
         print_result(report, True, "")
@@ -92,6 +85,23 @@ def evaluate(
     from burnish.show import show_evaluation
 
     show_evaluation(report, measure.quotes(report))
+
+
+def _who(
+    model: str | None, endpoint: str | None, name: str | None, key: str | None, concurrency: int, timeout: float
+) -> Any:
+    """A model's name, or a model at an endpoint. Raises ConfigError where it is not clear which."""
+    if endpoint is None:
+        if name is not None or key is not None:
+            raise ConfigError("--model and --api-key-env have no effect without --endpoint; name a model folder first.")
+        if model is None:
+            raise ConfigError("Say what to measure: a model folder, a hub name, or --endpoint URL --model NAME.")
+        return model
+    if name is None or model is not None:
+        raise ConfigError("With --endpoint the model is named by --model NAME, and there is no other.")
+    from burnish.pipelines.measure import Remote
+
+    return Remote(endpoint, name, key, concurrency, min(120.0, timeout), timeout)
 
 
 def _counts(samples: int | None, k: list[int] | None, temperature: float, remote: bool) -> tuple[int, list[int]]:
