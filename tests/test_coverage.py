@@ -90,3 +90,12 @@ def test_the_paired_interval_covers_gains_that_are_all_one_way() -> None:
 
 def test_the_bootstrap_covers_as_the_closed_form_does() -> None:
     assert 0.92 <= simulation.bootstrap_coverage(simulation.TRUTHS[0], 100, 16, 500, seed=6) <= 0.98
+
+
+def test_the_page_has_a_row_for_every_simulation() -> None:
+    page = (PATH.parents[1] / "docs" / "evaluation.md").read_text()
+    for truth in simulation.TRUTHS:
+        for problems, samples in simulation.SIZES:
+            rarer = problems * min(truth.mean, 1 - truth.mean)
+            mark = "" if rarer >= simulation.ENOUGH else " *"
+            assert f"| {truth.name} | {problems} x {samples} | {rarer:.1f}{mark} | " in page

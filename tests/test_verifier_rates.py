@@ -63,3 +63,10 @@ def test_other_code_than_was_measured_is_said_to_be() -> None:
     [first, *_] = as_json("number@another")
     assert not first["same_version"] and "measured at number@" in sentences("number@another", [first])[0]
     assert as_json(first["version"])[0]["same_version"]
+
+
+def test_the_page_shows_what_the_file_holds() -> None:
+    page = (PATH.parents[1] / "docs" / "evaluation.md").read_text()
+    for entry in measured():
+        assert f"| {entry.verifier} | {entry.data} | {entry.false_positives} of {entry.wrong:,} [" in page
+        assert f" | {entry.false_negatives} of {entry.right:,} [" in page
