@@ -112,6 +112,23 @@ class Renderer:
         return (*self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids, self._tokenizer.eos_token_id)
 
 
+class Unrendered:
+    """Prompts that stay messages: an endpoint renders and tokenises them itself, so `text` and `ids` are empty."""
+
+    def __init__(self, system: str | None = None) -> None:
+        self._system = system
+
+    def prompt(self, problem: Problem, messages: tuple[Message, ...]) -> Prompt:
+        """The messages of a problem, after the system message where there is one."""
+        if self._system is not None:
+            messages = (Message("system", self._system), *messages)
+        return Prompt(problem.id, messages, "", ())
+
+    def text(self, ids: Sequence[int]) -> str:
+        """An endpoint says no token ids, so there are none to read. Raises ModelError."""
+        raise ModelError("An answer from an endpoint cannot be continued: an endpoint takes messages, not token ids.")
+
+
 def check_room(prompts: Iterable[Prompt], max_new: int, context: int) -> None:
     """Raises ModelError where the longest prompt and `max_new` tokens do not fit a model's context."""
     longest = max(prompts, key=lambda prompt: len(prompt.ids))

@@ -198,10 +198,9 @@ def _draws(
     plan: Plan, task: Task, problems: Sequence[Problem], policy: Policy, judges: Pool, place: Path, quiet: bool
 ) -> Draws:
     sampling = at_rest(replace(plan.sampling, stop_ids=policy.stop_ids), plan.sampling.seed)
-    sampler = Sampler(
-        EmbeddedEngine(policy), Renderer(policy.tokenizer, plan.judged.system), judges, task.messages, sampling
-    )
-    return Draws(sampler, problems, policy.context, place, quiet)
+    renderer = Renderer(policy.tokenizer, plan.judged.system)
+    sampler = Sampler(EmbeddedEngine(policy), renderer, judges, task.messages, sampling)
+    return Draws(sampler, renderer, problems, policy.context, place, quiet)
 
 
 def _gather(plan: Plan, methods: list[str], draws: Draws, notices: list[str]) -> Gathered:
