@@ -73,7 +73,7 @@ def place_values(trunk: Policy, head: Any, rows: Sequence[Tokens], budget: int) 
     results = [[0.0] * len(tokens.ids) for tokens in rows]
     written = [number for number, tokens in enumerate(rows) if any(tokens.sampled[1:])]
     with trunk.evaluating():
-        for numbers, batch in token_batches([rows[i] for i in written], budget):
+        for numbers, batch in token_batches([rows[i] for i in written], budget, alone=not trunk.lays_out):
             moved = batch.to(trunk.device)
             with trunk.precision():
                 hidden_BTE = trunk.hidden(moved.inputs_BT, **moved.layout())

@@ -163,7 +163,9 @@ class Learner:
         written = [number for number, tokens in enumerate(rows) if any(tokens.sampled[1:])]
         fused, budget = _fused(policy), self.optimization.micro_batch_tokens
         with policy.evaluating():
-            for numbers, batch in token_batches([rows[i] for i in written], budget, fused is not None):
+            for numbers, batch in token_batches(
+                [rows[i] for i in written], budget, fused is not None, not policy.lays_out
+            ):
                 logp_N, _ = self._forward(policy, batch.to(policy.device), fused)
                 flat = iter(logp_N.tolist())
                 for number in (written[i] for i in numbers):
@@ -221,7 +223,8 @@ class Learner:
         settings = self.optimization
         fused = _fused(self.policy) if self.critic is None else None  # a critic reads the module's states
         budget = settings.micro_batch_tokens
-        for batch in batches(samples, weights, self.version, budget, settings.layout, fused is not None):
+        alone = not self.policy.lays_out
+        for batch in batches(samples, weights, self.version, budget, settings.layout, fused is not None, alone):
             fields = self._see(batch.to(self.policy.device), fused)
             loss, metrics = objective(fields)
             if self.critic is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from burnish.engine.embedded import EmbeddedEngine
+from burnish.engine.choice import engine_for
 from burnish.errors import DataError
 from burnish.evaluate import harness
 from burnish.policy.model import load as load_policy
@@ -48,7 +48,7 @@ def evaluate(
         Pool(task.verifier) as pool,
         Display("measuring", total, (("pass", "right so far", "{:6.1%}"),), quiet) as display,
     ):
-        sampler = Sampler(EmbeddedEngine(policy), renderer, pool, task.messages, sampling)
+        sampler = Sampler(engine_for(policy), renderer, pool, task.messages, sampling)
         right = seen = 0
 
         def tick(rollout: Any) -> None:
@@ -92,7 +92,7 @@ def sample(
             shown = text
 
     request = Request(Key(problem.id, 0), prompt, replace(sampling, stop_ids=policy.stop_ids))
-    completion = next(iter(EmbeddedEngine(policy, rows=1).generate([request], on_token=stream)))
+    completion = next(iter(engine_for(policy, rows=1).generate([request], on_token=stream)))
     show(completion.text[len(shown) :])
     if not problem.reference:
         return completion.text, None

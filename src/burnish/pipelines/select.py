@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.config import SelectConfig
-from burnish.engine.embedded import EmbeddedEngine
+from burnish.engine.choice import engine_for
 from burnish.errors import DataError, ResumeError
 from burnish.journal.files import encode, storage_error, write_atomic
 from burnish.journal.rollouts import as_groups, read_rollouts
@@ -157,7 +157,7 @@ def _sampled(config: SelectConfig, quiet: bool) -> tuple[list[Group], dict[str, 
         Pool(task.verifier, config.verify.workers, config.verify.deadline_s) as pool,
         Display("sampling", len(problems), (("right", "right so far", "{:6.1%}"),), quiet) as display,
     ):
-        sampler = Sampler(EmbeddedEngine(policy, config.sampling.rows), renderer, pool, task.messages, sampling)
+        sampler = Sampler(engine_for(policy, config.sampling.rows), renderer, pool, task.messages, sampling)
         for first in range(0, len(problems), SAMPLED_AT_ONCE):
             groups += sampler.groups(problems[first : first + SAMPLED_AT_ONCE], source.samples)
             rollouts = [rollout for group in groups for rollout in group.rollouts]

@@ -16,7 +16,7 @@ import torch
 from burnish.algos import losses, recipes
 from burnish.algos.reward import Part
 from burnish.config import CriticConfig, RunConfig, load
-from burnish.engine.embedded import EmbeddedEngine
+from burnish.engine.choice import engine_for
 from burnish.errors import ConfigError, DataError, ModelError
 from burnish.learner.critic import REWARD_PART, Critic, annotated, shared_head
 from burnish.learner.learner import Following
@@ -214,7 +214,7 @@ def annotation_of(setting: Setting) -> Callable[[list[Group]], list[Group]] | No
 def sampling_with(setting: Setting) -> Iterator[Sampler]:
     """An engine and a verifier pool for the setting."""
     config = setting.config
-    engine = EmbeddedEngine(setting.policy, config.sampling.rows)
+    engine = engine_for(setting.policy, config.sampling.rows)
     with Pool(setting.task.verifier, config.verify.workers, config.verify.deadline_s) as pool:
         yield Sampler(engine, setting.renderer, pool, setting.task.messages, setting.sampling)
 

@@ -8,6 +8,7 @@ B rows, T tokens, N chosen positions, E hidden width, V vocabulary.
 from __future__ import annotations
 
 import ctypes
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -25,7 +26,7 @@ from transformers.utils import logging as transformers_logging
 from burnish.errors import ConfigError, ModelError
 from burnish.policy import attention
 from burnish.policy.sampling import SamplingDistribution
-from burnish.policy.tokenizer import PLAIN_TEMPLATE
+from burnish.policy.tokenizer import plain_template
 
 LOGITS_CHUNK = 1 << 24
 """Logits held at once, in numbers: 64 MiB in float32. A chunk is recomputed in the backward pass."""
@@ -47,9 +48,33 @@ class Policy:
         return torch.device(next(self.module.parameters()).device)
 
     @property
+    def decoder(self) -> Any:
+        """The module without its head."""
+        found = self.module.get_decoder()
+        return self.module.base_model if found is self.module else found  # Llama 4 names itself
+
+    @property
+    def family(self) -> str:
+        """The class transformers has for it, below adapters: "Qwen3ForCausalLM"."""
+        return type(getattr(self.module, "get_base_model", lambda: self.module)()).__name__
+
+    @property
+    def lays_out(self) -> bool:
+        """Whether rows may share a prompt or be packed: all that looks from one token to another is our attention.
+
+        Where it is not (recurrent layers, attention of the family's own), every row stands alone and is sampled by transformers.
+        """
+        return bool(self.module.config._attn_implementation == attention.NAME)
+
+    @property
     def context(self) -> int:
         """The longest row it takes, in tokens."""
-        return int(getattr(self.module.config, "max_position_embeddings", 1 << 30) or 1 << 30)
+        return int(getattr(self.module.config.get_text_config(), "max_position_embeddings", 1 << 30) or 1 << 30)
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the head; a tokenizer may fill fewer."""
+        return int(self.module.config.get_text_config().vocab_size)
 
     @property
     def parameters(self) -> int:
@@ -82,18 +107,19 @@ class Policy:
 
     def hidden(self, ids_BT: Tensor, **kwargs: Any) -> Tensor:
         """The last hidden states [B, T, E]; rows are padded on the right. `kwargs` reach the attention function."""
-        decoder = self.module.get_decoder()
         kwargs.setdefault("use_cache", False)
-        output: Tensor = decoder(input_ids=ids_BT, **kwargs).last_hidden_state
+        output: Tensor = self.decoder(input_ids=ids_BT, **kwargs).last_hidden_state
         return output
 
     def logits(self, hidden_NE: Tensor) -> Tensor:
         """Logits [N, V] of hidden states, with the scalings of the families that have them."""
-        config = self.module.config
+        config = self.module.config.get_text_config()
         logits_NV: Tensor = self.module.get_output_embeddings()(hidden_NE)
         if (divisor := getattr(config, "logits_scaling", None)) is not None:  # Granite
             logits_NV = logits_NV / divisor
         if (factor := getattr(config, "logit_scale", None)) is not None:  # Cohere
+            logits_NV = logits_NV * factor
+        if (factor := getattr(config, "lm_head_multiplier", None)) is not None:  # Falcon H1
             logits_NV = logits_NV * factor
         if (cap := getattr(config, "final_logit_softcapping", None)) is not None:  # Gemma 2
             logits_NV = torch.tanh(logits_NV / cap) * cap
@@ -107,7 +133,7 @@ class Policy:
         At most LOGITS_CHUNK logits exist at a time, forward and backward.
         """
         distribution.check_trainable()
-        rows = max(1, LOGITS_CHUNK // int(self.module.config.vocab_size))
+        rows = max(1, LOGITS_CHUNK // self.vocabulary)
         if hidden_NE.shape[0] <= rows:
             return self._score(hidden_NE, targets_N, distribution.temperature)
         parts = []
@@ -137,6 +163,50 @@ def load(name: str, compute: str = "auto", weights: str = "float32", device: str
     compute  "auto" (bfloat16 where the processor has it), "bfloat16" or "float32"
     weights  the dtype the weights are kept in: "float32" for training
     """
+    source = whole_folder(name)
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            config = AutoConfig.from_pretrained(source)
+            module, loading = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=getattr(torch, weights),
+                attn_implementation=attention_of(config, AutoModelForCausalLM),
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # named below, in our words
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"The model {name} cannot be loaded: {reason}") from error
+    if lacking := sorted(loading["missing_keys"]):  # transformers would go on with random numbers in their place
+        raise ModelError(
+            f"The model {name} lacks {len(lacking)} of its weights, first {lacking[0]}; its files do not go with its config.json."
+        )
+    if other := sorted(loading["mismatched_keys"]):
+        key, there, here = other[0]
+        raise ModelError(
+            f"The model {name} has {len(other)} weights of another shape than its config.json says, first {key}: {tuple(there)} "
+            f"instead of {tuple(here)}."
+        )
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"The tokenizer of {name} has no end-of-sequence token; set eos_token in tokenizer_config.json."
+        )
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = plain_template(tokenizer)
+    policy = Policy(module.to(device), tokenizer, _compute_dtype(compute, device))
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= policy.vocabulary:
+        raise ModelError(
+            f"The tokenizer of {name} has tokens up to number {largest}, but the model has {policy.vocabulary}; they do not belong together."
+        )
+    check_attention(policy)
+    _check_logits(policy, name)
+    return policy
+
+
+def whole_folder(name: str) -> str:
+    """What transformers is to load: the folder of a local model, or a hub name. Raises ModelError for a folder that lacks something."""
     folder = Path(name).expanduser()
     local = folder.is_dir()
     beside = folder.parent != Path() and folder.parent.is_dir()  # runs/missing, where runs is here: no hub name
@@ -144,39 +214,21 @@ def load(name: str, compute: str = "auto", weights: str = "float32", device: str
         raise ModelError(
             f"The model folder {name} does not exist; check model.path, or give a hub name such as Qwen/Qwen3-0.6B."
         )
-    source = str(folder) if local else name
-    if local and not (folder / "config.json").is_file():
+    if not local:
+        return name
+    if not (folder / "config.json").is_file():
         raise ModelError(f"The folder {name} holds no model: there is no config.json in it.")
-    if local and not any((folder / file).is_file() for file in _TOKENIZER_FILES):
+    if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
         raise ModelError(
             f"The model folder {name} holds no tokenizer (none of {', '.join(_TOKENIZER_FILES)}); save one beside the weights."
         )
-    try:
-        with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(source)
-            module, loading = AutoModelForCausalLM.from_pretrained(
-                source,
-                dtype=getattr(torch, weights),
-                attn_implementation=_supported(source),
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"The model {name} cannot be loaded: {reason}") from error
-    if loading["missing_keys"]:  # transformers would go on with random numbers in their place
-        raise ModelError(
-            f"The model {name} lacks {len(loading['missing_keys'])} of its weights, first {min(loading['missing_keys'])}; its files "
-            "do not go with its config.json."
-        )
-    if tokenizer.eos_token_id is None:
-        raise ModelError(
-            f"The tokenizer of {name} has no end-of-sequence token; set eos_token in tokenizer_config.json."
-        )
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = PLAIN_TEMPLATE
-    policy = Policy(module.to(device), tokenizer, _compute_dtype(compute, device))
-    _check_logits(policy, name)
-    return policy
+    for file in ("config.json", *_TOKENIZER_FILES):
+        if file.endswith(".json") and (folder / file).is_file():
+            try:
+                json.loads((folder / file).read_text())
+            except ValueError as error:  # not UTF-8 is one too
+                raise ModelError(f"{folder / file} is no whole JSON file ({error}); copy the model again.") from error
+    return str(folder)
 
 
 def from_scratch(
@@ -200,9 +252,13 @@ def from_scratch(
     state = torch.get_rng_state()
     torch.manual_seed(seed)
     with _quiet():
-        module = AutoModelForCausalLM.from_config(config, attn_implementation=attention.NAME)
+        module = AutoModelForCausalLM.from_config(
+            config, attn_implementation=attention_of(config, AutoModelForCausalLM)
+        )
     torch.set_rng_state(state)
-    return Policy(module, tokenizer, _compute_dtype(compute, "cpu"))
+    policy = Policy(module, tokenizer, _compute_dtype(compute, "cpu"))
+    check_attention(policy)
+    return policy
 
 
 def tune_allocator() -> None:
@@ -228,19 +284,77 @@ def _compute_dtype(compute: str, device: str) -> torch.dtype:
     return {"bfloat16": torch.bfloat16, "float32": torch.float32}[compute]
 
 
-def _supported(source: str) -> str:
-    """Our attention where the family's classes take one from transformers' interface; otherwise the family's own."""
-    config = AutoConfig.from_pretrained(source)
-    cls = AutoModelForCausalLM._model_mapping.get(type(config), None)
-    return attention.NAME if getattr(cls, "_supports_attention_backend", False) else "eager"
+def attention_of(config: Any, auto: Any) -> str:
+    """The attention to load a family with: ours where its classes say that all layers take one from transformers' interface.
+
+    auto  AutoModelForCausalLM or a sibling. What the classes say is not proof: see `check_attention`.
+    """
+    cls = auto._model_mapping.get(type(config), None)
+    kinds = set(getattr(config.get_text_config(), "layer_types", None) or ())
+    plain = not getattr(cls, "_is_stateful", False) and kinds <= {"full_attention", "sliding_attention"}
+    if plain and getattr(cls, "_supports_attention_backend", False):
+        return attention.NAME
+    return "sdpa" if getattr(cls, "_supports_sdpa", False) else "eager"
+
+
+def check_attention(policy: Policy) -> None:
+    """Keep our attention only where it is proved on these weights to be the family's own; else put the family's back.
+
+    Two rows that share a prompt, laid out through our attention, must have the hidden states of the two rows alone through the
+    family's; every layer must come to our attention, and with its window.
+    """
+    if policy.lays_out and not _agrees(policy):
+        policy.module.set_attn_implementation("eager")
+
+
+def _agrees(policy: Policy) -> bool:
+    config = policy.module.config.get_text_config()
+    P, C = 6, 3
+    ids_T = torch.arange(P + 2 * C, device=policy.device) % policy.vocabulary
+    rows_BT = torch.stack([torch.cat([ids_T[:P], own]) for own in ids_T[P:].split(C)])
+    position_N = torch.cat([torch.arange(P), *[torch.arange(P, P + C)] * 2]).to(policy.device)
+    prompt_of_B, length_B = torch.zeros_like(ids_T[:2]), torch.full_like(ids_T[:2], P)
+    view, witness = attention.SharedPrompts(1, P, 2, C, prompt_of_B, length_B), _Witness()
+    try:
+        with torch.inference_mode(), policy.evaluating():
+            policy.hidden(ids_T[None, :1], position_ids=position_N[None, :1], view=witness)
+            ours_BCE = policy.hidden(ids_T[None], position_ids=position_N[None], view=view)[0, P:].unflatten(0, (2, C))
+            policy.module.set_attn_implementation("eager")
+            own_BCE = policy.hidden(rows_BT)[:, P:]
+    except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError, ModelError):
+        return False  # a family that does not take what it is given here
+    finally:
+        policy.module.set_attn_implementation(attention.NAME)
+    layers, window = int(config.num_hidden_layers), getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"] * layers
+    windows = {number: window if kind == "sliding_attention" else None for number, kind in enumerate(kinds)}
+    near = 1e-3 if own_BCE.dtype is torch.float32 else 5e-2
+    return witness.windows == windows and bool((ours_BCE - own_BCE).abs().max() <= near * own_BCE.abs().max())
+
+
+class _Witness:
+    """A view that notes which layers come to our attention, and with which window. (burnish.policy.attention.DecodeView)"""
+
+    def __init__(self) -> None:
+        self.windows: dict[int, int | None] = {}
+
+    def attend(
+        self, layer: int, query_BHD: Tensor, scaling: float, sliding_window: int | None, softcap: float | None
+    ) -> Tensor:
+        self.windows[layer] = sliding_window
+        return query_BHD
 
 
 def _check_logits(policy: Policy, name: str) -> None:
     """Our path to the logits (decoder, head, known scalings) must be the model's own. Raises ModelError where it is not."""
-    ids = torch.arange(min(8, policy.module.config.vocab_size), device=policy.device)[None]
-    with torch.inference_mode():
-        own = policy.module(input_ids=ids, use_cache=False).logits[0].float()
-        ours = policy.logits(policy.hidden(ids)[0]).float()
+    ids = torch.arange(min(8, policy.vocabulary), device=policy.device)[None]
+    try:
+        with torch.inference_mode(), policy.evaluating():
+            own = policy.module(input_ids=ids, use_cache=False).logits[0].float()
+            ours = policy.logits(policy.hidden(ids)[0]).float()
+    except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"The model {name} ({policy.family}) cannot be run as a language model: {reason}") from error
     if not torch.allclose(own, ours, rtol=1e-3, atol=1e-3):
         raise ModelError(
             f"The model {name} scales its logits in a way Burnish does not know; its log-probabilities would be wrong."
