@@ -37,6 +37,9 @@ TopK = Annotated[int, typer.Option(help="Cut to this many tokens; 0 is off.", mi
 MaxNew = Annotated[int, typer.Option(help="Most tokens in one answer.", min=1)]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.", min=0)]
 System = Annotated[str | None, typer.Option(help="A system message put before the problem.")]
+Thinking = Annotated[
+    bool | None, typer.Option("--thinking/--no-thinking", help="The chat template's thinking mode; its own choice if not given.")
+]
 
 
 @app.command()
@@ -142,12 +145,12 @@ def dpo(run: RunFile, overrides: Overrides = None, resume: Resume = False, as_js
 
 
 @app.command()
-def select(run: RunFile, overrides: Overrides = None, as_json: Json = False) -> None:
+def select(run: RunFile, overrides: Overrides = None, resume: Resume = False, as_json: Json = False) -> None:
     """Keep the best of many completions of each problem as a data set, by verifier or reward model."""
     from burnish.config import SelectConfig, load
     from burnish.pipelines import select as pipeline
 
-    made = pipeline.select(load(SelectConfig, run, overrides or []), quiet=as_json)
+    made = pipeline.select(load(SelectConfig, run, overrides or []), resume, quiet=as_json)
     removed = ", ".join(f"{count} {reason}" for reason, count in made["removed"].items()) or "none"
     sentence = (
         f"{made['out']}/kept.jsonl: {made['kept']:,} of {made['completions']:,} completions, for {made['problems_kept']:,} of "
@@ -172,6 +175,7 @@ def evaluate(
     max_new: MaxNew = 256,
     seed: Seed = 1,
     system: System = None,
+    thinking: Thinking = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model on a task's held-out problems."""
@@ -185,7 +189,7 @@ def evaluate(
             f"pass@{max(ks)} needs at least {max(ks)} samples for each problem, but --samples is {count}."
         )
     sampling = Sampling(temperature, top_p, top_k, max_new, (), seed)
-    report = measure.evaluate(model, task, as_options(options), problems, count, ks, sampling, system, quiet=as_json)
+    report = measure.evaluate(model, task, as_options(options), problems, count, ks, sampling, system, as_json, thinking)
     _print_report(report, as_json)
 
 
@@ -202,6 +206,7 @@ def sample(
     max_new: MaxNew = 256,
     seed: Seed = 1,
     system: System = None,
+    thinking: Thinking = None,
     as_json: Json = False,
 ) -> None:
     """Watch a model answer one problem."""
@@ -216,7 +221,7 @@ def sample(
     if options and task is None:
         raise ConfigError("--option has no effect without --task; name the task, or leave the option out.")
     sampling = Sampling(temperature, top_p, top_k, max_new, (), seed)
-    text, verdict = measure.sample(model, problem, task, as_options(options), answer, sampling, system, show)
+    text, verdict = measure.sample(model, problem, task, as_options(options), answer, sampling, system, show, thinking)
     result = {
         "text": text,
         "outcome": verdict.outcome if verdict else None,
@@ -228,6 +233,20 @@ def sample(
         else "Nobody knows the right answer here; give --answer to have it judged."
     )
     print_result(result, as_json, f"\n{sentence}")
+
+
+@app.command()
+def merge(
+    adapter: Annotated[str, typer.Argument(help="An adapter folder, such as a run's adapter.")],
+    out: Annotated[str, typer.Option(help="Where the merged model is written.")],
+    base: Annotated[str | None, typer.Option(help="The model it goes on, where it has moved.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Add a low-rank adapter into its model's weights and write a plain model folder."""
+    from burnish.pipelines import merge as pipeline
+
+    made = pipeline.merge(adapter, out, base)
+    print_result(made, as_json, f"{out}: {made['parameters']:,} parameters, {adapter} added into {made['base']}.")
 
 
 @app.command()

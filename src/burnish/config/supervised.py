@@ -197,6 +197,9 @@ class SelectFromConfig(Settings):
     task: str | None = Field(None, description="The task whose training problems are sampled.")
     options: dict[str, Any] = Field(default_factory=dict, description="The task's own options.")
     system: str | None = Field(None, description="A system message put before every problem.")
+    thinking: bool | None = Field(
+        None, description="Whether the chat template's thinking mode is on; as the template has it if not given."
+    )
     problems: Positive = Field(256, description="How many problems are sampled.")
     samples: Positive = Field(8, description="Completions for each.")
 
@@ -212,7 +215,7 @@ class SelectFromConfig(Settings):
 class SelectConfig(Settings):
     """Best-of-n rejection sampling to a data set: `burnish select RUN.toml`."""
 
-    out: Text = Field("runs/selected", description="Where kept.jsonl, removed.jsonl and report.json are written.")
+    out: Text = Field("runs/selected", description="The directory of kept.jsonl, removed.jsonl and report.json.")
     seed: Count = Field(1, description="Seeds problems and sampling.")
     source: SelectFromConfig
     by: Literal["verifier", "reward_model"] = Field(

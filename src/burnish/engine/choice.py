@@ -47,6 +47,11 @@ def engine_for(policy: Policy, rows: int = 512) -> Serving:
     )
 
 
+def notices(engine: object) -> tuple[str, ...]:
+    """What a person should know of the engine that was chosen, in sentences."""
+    return (engine.notice,) if isinstance(engine, FallbackEngine) else ()
+
+
 def _exact(policy: Policy) -> Policy:
     return replace(policy, compute=torch.float32)
 

@@ -35,7 +35,8 @@ Weigh = Callable[[Sequence[Sample]], Mapping[Key, float]]
 class Optimization:
     """AdamW and its schedule; `total_updates` is what "cosine" and "linear" decay over (down to final_lr_share * lr).
 
-    layout  how rows stand in a micro-batch; see `burnish.learner.batch.batches`
+    layout                  how rows stand in a micro-batch; see `burnish.learner.batch.batches`
+    gradient_checkpointing  keep only what goes into each layer, and compute the rest again in the backward pass
     """
 
     lr: float
@@ -50,6 +51,7 @@ class Optimization:
     micro_batch_tokens: int = 8192
     updates_per_step: int = 1
     layout: Layout = "auto"
+    gradient_checkpointing: bool = False
 
     def lr_at(self, update: int) -> float:
         """The learning rate of the update-th optimizer step (0 is the first)."""
@@ -94,6 +96,9 @@ class Learner:
     ) -> None:
         self.policy, self.optimization, self.seed, self.evidence = policy, optimization, seed, evidence
         self._following = following
+        for network in (policy, critic.network if critic is not None else None):
+            if isinstance(network, Policy):
+                network.recompute_layers(optimization.gradient_checkpointing)
         self.distribution = distribution or SamplingDistribution()
         self.distribution.check_trainable()
         self.version = 0

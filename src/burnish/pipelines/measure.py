@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from burnish.engine.choice import engine_for
+from burnish.engine.choice import engine_for, notices
 from burnish.errors import DataError
 from burnish.evaluate import harness
-from burnish.policy.model import load as load_policy
+from burnish.policy.adapters import load as load_policy
 from burnish.policy.model import tune_allocator
 from burnish.prompts import Renderer, check_room, response
 from burnish.records import Key, Message, Problem, Request, Sampling, Verdict
@@ -32,6 +32,7 @@ def evaluate(
     sampling: Sampling,
     system: str | None = None,
     quiet: bool = False,
+    thinking: bool | None = None,
 ) -> dict[str, Any]:
     """Figures of `model` on the first `problems` held-out problems; `sampling` lacks its stop tokens, which are the model's own."""
     task = load_task(task_name, options)
@@ -40,7 +41,7 @@ def evaluate(
         raise DataError(f"The task {task_name!r} has no held-out problems to measure on.")
     tune_allocator()
     policy = load_policy(model)
-    renderer = Renderer(policy.tokenizer, system)
+    renderer = Renderer(policy.tokenizer, system, thinking=thinking)
     prompts = [renderer.prompt(problem, task.messages(problem)) for problem in chosen]
     check_room(prompts, sampling.max_new, policy.context)
     total = len(chosen) * samples
@@ -48,7 +49,10 @@ def evaluate(
         Pool(task.verifier) as pool,
         Display("measuring", total, (("pass", "right so far", "{:6.1%}"),), quiet) as display,
     ):
-        sampler = Sampler(engine_for(policy), renderer, pool, task.messages, sampling)
+        engine = engine_for(policy)
+        for notice in notices(engine):
+            display.note(notice)
+        sampler = Sampler(engine, renderer, pool, task.messages, sampling)
         right = seen = 0
 
         def tick(rollout: Any) -> None:
@@ -57,7 +61,7 @@ def evaluate(
             if seen % 64 == 0 or seen == total:
                 display.step(seen, {"pass": right / seen})
 
-        drawn = at_rest(replace(sampling, stop_ids=policy.stop_ids), sampling.seed)
+        drawn = at_rest(replace(sampling, stop_ids=renderer.stop_ids(policy.stop_ids)), sampling.seed)
         report, _ = harness.evaluate(sampler, chosen, samples, ks, drawn, tick)
     return {"model": model, "verifier": identity(task.verifier), **harness.as_json(report)}
 
@@ -71,27 +75,29 @@ def sample(
     sampling: Sampling,
     system: str | None,
     show: Callable[[str], None],
+    thinking: bool | None = None,
 ) -> tuple[str, Verdict | None]:
     """Draw one answer, handing its text to `show` piece by piece; the verdict is None where nobody knows the right answer."""
     task = load_task(task_name, options) if task_name is not None else None
     problem = _problem(question, task, answer)
     policy = load_policy(model)
     messages = task.messages(problem) if task is not None else (Message("user", question),)
-    prompt = Renderer(policy.tokenizer, system).prompt(problem, messages)
+    renderer = Renderer(policy.tokenizer, system, thinking=thinking)
+    prompt, stops = renderer.prompt(problem, messages), renderer.stop_ids(policy.stop_ids)
     check_room([prompt], sampling.max_new, policy.context)
     ids: list[int] = []
     shown = ""
 
     def stream(_: Key, token: int) -> None:
         nonlocal shown
-        if token not in policy.stop_ids:
+        if token not in stops:
             ids.append(token)
         text = policy.tokenizer.decode(ids, skip_special_tokens=True)
         if not text.endswith("\ufffd"):  # half of a character
             show(text[len(shown) :])
             shown = text
 
-    request = Request(Key(problem.id, 0), prompt, replace(sampling, stop_ids=policy.stop_ids))
+    request = Request(Key(problem.id, 0), prompt, replace(sampling, stop_ids=stops))
     completion = next(iter(engine_for(policy, rows=1).generate([request], on_token=stream)))
     show(completion.text[len(shown) :])
     if not problem.reference:

@@ -89,6 +89,19 @@ class Policy:
         ids.update(configured if isinstance(configured, list) else [configured])
         return tuple(sorted(int(i) for i in ids if i is not None))
 
+    def recompute_layers(self, on: bool) -> None:
+        """Whether a backward pass computes each layer again from what went into it (gradient checkpointing, Chen et al. 2016).
+
+        Raises ConfigError where the family cannot.
+        """
+        module = getattr(self.module, "get_base_model", lambda: self.module)()
+        if on and not module.supports_gradient_checkpointing:
+            raise ConfigError(f"optimizer.gradient_checkpointing cannot be had with {self.family}; leave it out.")
+        if on:
+            module.gradient_checkpointing_enable({"use_reentrant": False})
+        elif module.supports_gradient_checkpointing:
+            module.gradient_checkpointing_disable()
+
     def precision(self) -> Any:
         """The context every forward pass runs in."""
         if self.compute is torch.float32:
