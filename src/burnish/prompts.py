@@ -172,7 +172,11 @@ class Renderer:
             roles = ", ".join(message.role for message in messages)
             raise ModelError(
                 f"The model's chat template refuses the turns {roles}: {error}. "
-                + ("Leave the system message out." if any(m.role == "system" for m in messages) else "Take another model.")
+                + (
+                    "Leave the system message out."
+                    if any(m.role == "system" for m in messages)
+                    else "Take another model."
+                )
             ) from error
         return text
 

@@ -38,7 +38,8 @@ MaxNew = Annotated[int, typer.Option(help="Most tokens in one answer.", min=1)]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.", min=0)]
 System = Annotated[str | None, typer.Option(help="A system message put before the problem.")]
 Thinking = Annotated[
-    bool | None, typer.Option("--thinking/--no-thinking", help="The chat template's thinking mode; its own choice if not given.")
+    bool | None,
+    typer.Option("--thinking/--no-thinking", help="The chat template's thinking mode; its own choice if not given."),
 ]
 
 
@@ -189,7 +190,9 @@ def evaluate(
             f"pass@{max(ks)} needs at least {max(ks)} samples for each problem, but --samples is {count}."
         )
     sampling = Sampling(temperature, top_p, top_k, max_new, (), seed)
-    report = measure.evaluate(model, task, as_options(options), problems, count, ks, sampling, system, as_json, thinking)
+    report = measure.evaluate(
+        model, task, as_options(options), problems, count, ks, sampling, system, as_json, thinking
+    )
     _print_report(report, as_json)
 
 

@@ -107,7 +107,8 @@ class OptimizerConfig(Settings):
     clip_norm: Rate = Field(1.0, description="The gradient is scaled down to this norm.")
     micro_batch_tokens: Positive = Field(8192, description="Most padded tokens in one forward and backward pass.")
     gradient_checkpointing: bool = Field(
-        False, description="Keep only what goes into each layer and compute the rest again: the same gradient in less memory."
+        False,
+        description="Keep only what goes into each layer and compute the rest again: the same gradient in less memory.",
     )
 
     @model_validator(mode="after")

@@ -70,6 +70,8 @@ def _off(engine: Serving) -> float:
     with torch.inference_mode(), policy.evaluating():
         for one in drawn:
             ids = torch.tensor([*prompt.ids, *one.ids], device=policy.device)
-            own_C, _ = policy.log_probs_of(policy.hidden(ids[None])[0, count - 1 : -1], ids[count:], SamplingDistribution())
+            own_C, _ = policy.log_probs_of(
+                policy.hidden(ids[None])[0, count - 1 : -1], ids[count:], SamplingDistribution()
+            )
             worst = max(worst, float((own_C.cpu().float() - torch.tensor(one.logprobs)).abs().max()))
     return worst

@@ -91,19 +91,23 @@ class FallbackEngine:
         ids_BT = torch.tensor([request.prompt.ids for request in requests], device=self.policy.device)
         self.tokens_prefilled += ids_BT.numel()
         draws = _Draws(requests, ids_BT.shape[1], self.version, on_token)
-        with torch.inference_mode(), self.policy.precision(), self.policy.evaluating():
-            with _bare(self.policy.module) as module:
-                module.generate(
-                    ids_BT,
-                    attention_mask=torch.ones_like(ids_BT),
-                    logits_processor=LogitsProcessorList([draws]),
-                    generation_config=GenerationConfig(
-                        max_new_tokens=sampling.max_new,
-                        do_sample=False,  # the draw is made by our processor, which leaves one token to choose from
-                        eos_token_id=sorted(sampling.stop_ids) or None,
-                        pad_token_id=0,
-                    ),
-                )
+        with (
+            torch.inference_mode(),
+            self.policy.precision(),
+            self.policy.evaluating(),
+            _bare(self.policy.module) as module,
+        ):
+            module.generate(
+                ids_BT,
+                attention_mask=torch.ones_like(ids_BT),
+                logits_processor=LogitsProcessorList([draws]),
+                generation_config=GenerationConfig(
+                    max_new_tokens=sampling.max_new,
+                    do_sample=False,  # the draw is made by our processor, which leaves one token to choose from
+                    eos_token_id=sorted(sampling.stop_ids) or None,
+                    pad_token_id=0,
+                ),
+            )
         return [self._completion(request, *draws.of(row)) for row, request in enumerate(requests)]
 
     def _completion(self, request: Request, ids: list[int], logprobs: list[float]) -> Completion:

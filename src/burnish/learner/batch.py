@@ -263,8 +263,8 @@ def _cut(rows: Sequence[Tokens], budget: int, alone: bool = False) -> list[tuple
     )
     places = sum(len({heads[row] for row in part}) * max(len(heads[row]) for row in part) for part in parts)
     places += sum(len(part) * max(len(rows[row].ids) - len(heads[row]) for row in part) for part in parts)
-    alone = sum(len(part) * max(len(rows[row].ids) for row in part) for part in whole)
-    return [(part, True) for part in parts] if places <= SHARED_MOST * alone else [(part, False) for part in whole]
+    padded = sum(len(part) * max(len(rows[row].ids) for row in part) for part in whole)
+    return [(part, True) for part in parts] if places <= SHARED_MOST * padded else [(part, False) for part in whole]
 
 
 def _head(tokens: Tokens) -> tuple[int, ...]:

@@ -100,9 +100,13 @@ def load(name: str, compute: str = "auto", device: str = "cpu", base: str | None
     try:
         recorded = json.loads((folder / "adapter_config.json").read_text()).get("base_model_name_or_path")
     except ValueError as error:
-        raise ModelError(f"{folder / 'adapter_config.json'} is no whole JSON file ({error}); copy the adapter again.") from error
+        raise ModelError(
+            f"{folder / 'adapter_config.json'} is no whole JSON file ({error}); copy the adapter again."
+        ) from error
     if base is None and not recorded:
-        raise ModelError(f"The adapter {name} does not say which model it was made for; merge it with burnish merge --base.")
+        raise ModelError(
+            f"The adapter {name} does not say which model it was made for; merge it with burnish merge --base."
+        )
     try:
         policy = load_whole(base or recorded, compute, device=device)
     except ModelError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -97,10 +98,12 @@ class Policy:
         module = getattr(self.module, "get_base_model", lambda: self.module)()
         if on and not module.supports_gradient_checkpointing:
             raise ConfigError(f"optimizer.gradient_checkpointing cannot be had with {self.family}; leave it out.")
-        if on:
-            module.gradient_checkpointing_enable({"use_reentrant": False})
-        elif module.supports_gradient_checkpointing:
-            module.gradient_checkpointing_disable()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # transformers is about to rename it
+            if on:
+                module.gradient_checkpointing_enable({"use_reentrant": False})
+            elif any(getattr(one, "gradient_checkpointing", False) for one in module.modules()):
+                module.gradient_checkpointing_disable()
 
     def precision(self) -> Any:
         """The context every forward pass runs in."""
@@ -134,8 +137,9 @@ class Policy:
             logits_NV = logits_NV * factor
         if (factor := getattr(config, "lm_head_multiplier", None)) is not None:  # Falcon H1
             logits_NV = logits_NV * factor
-        if (cap := getattr(config, "final_logit_softcapping", None)) is not None:  # Gemma 2
-            logits_NV = torch.tanh(logits_NV / cap) * cap
+        for name in ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap"):  # Gemma 2, RecurrentGemma, xLSTM
+            if (cap := getattr(config, name, None)) is not None:
+                logits_NV = torch.tanh(logits_NV / cap) * cap
         return logits_NV
 
     def log_probs_of(
@@ -211,7 +215,7 @@ def load(name: str, compute: str = "auto", weights: str = "float32", device: str
     largest = max(tokenizer.get_vocab().values())
     if largest >= policy.vocabulary:
         raise ModelError(
-            f"The tokenizer of {name} has tokens up to number {largest}, but the model has {policy.vocabulary}; they do not belong together."
+            f"The tokenizer of {name} has tokens up to number {largest}, but the model has {policy.vocabulary}: they are no pair."
         )
     check_attention(policy)
     _check_logits(policy, name)
@@ -324,14 +328,14 @@ def _agrees(policy: Policy) -> bool:
     config = policy.module.config.get_text_config()
     P, C = 6, 3
     ids_T = torch.arange(P + 2 * C, device=policy.device) % policy.vocabulary
-    rows_BT = torch.stack([torch.cat([ids_T[:P], own]) for own in ids_T[P:].split(C)])
+    rows_BT = torch.stack([torch.cat([ids_T[:P], own]) for own in torch.split(ids_T[P:], C)])
     position_N = torch.cat([torch.arange(P), *[torch.arange(P, P + C)] * 2]).to(policy.device)
     prompt_of_B, length_B = torch.zeros_like(ids_T[:2]), torch.full_like(ids_T[:2], P)
     view, witness = attention.SharedPrompts(1, P, 2, C, prompt_of_B, length_B), _Witness()
     try:
         with torch.inference_mode(), policy.evaluating():
             policy.hidden(ids_T[None, :1], position_ids=position_N[None, :1], view=witness)
-            ours_BCE = policy.hidden(ids_T[None], position_ids=position_N[None], view=view)[0, P:].unflatten(0, (2, C))
+            ours_BCE = policy.hidden(ids_T[None], position_ids=position_N[None], view=view)[0, P:].view(2, C, -1)
             policy.module.set_attn_implementation("eager")
             own_BCE = policy.hidden(rows_BT)[:, P:]
     except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError, ModelError):
@@ -363,11 +367,15 @@ def _check_logits(policy: Policy, name: str) -> None:
     ids = torch.arange(min(8, policy.vocabulary), device=policy.device)[None]
     try:
         with torch.inference_mode(), policy.evaluating():
-            own = policy.module(input_ids=ids, use_cache=False).logits[0].float()
+            own, again = (policy.module(input_ids=ids, use_cache=False).logits[0].float() for _ in range(2))
             ours = policy.logits(policy.hidden(ids)[0]).float()
     except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"The model {name} ({policy.family}) cannot be run as a language model: {reason}") from error
+    if not torch.allclose(own, again, rtol=1e-4, atol=1e-4):
+        raise ModelError(
+            f"The model {name} ({policy.family}) does not say the same twice of the same tokens; nothing measured with it would hold."
+        )
     if not torch.allclose(own, ours, rtol=1e-3, atol=1e-3):
         raise ModelError(
             f"The model {name} scales its logits in a way Burnish does not know; its log-probabilities would be wrong."
