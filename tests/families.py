@@ -71,9 +71,9 @@ CHATML = Template(
 )
 _QWEN3 = (
     "{%- if messages[0].role == 'system' %}{{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}{%- endif %}"
-    "{%- set ns = namespace(last_query_index=messages|length - 1) %}"
+    "{%- set ns = namespace(searching=true, last_query_index=messages|length - 1) %}"
     "{%- for message in messages[::-1] %}{%- set index = (messages|length - 1) - loop.index0 %}"
-    "{%- if ns.last_query_index == messages|length - 1 and message.role == 'user' %}{%- set ns.last_query_index = index %}{%- endif %}"
+    "{%- if ns.searching and message.role == 'user' %}{%- set ns.searching = false %}{%- set ns.last_query_index = index %}{%- endif %}"
     "{%- endfor %}"
     "{%- for message in messages %}{%- set content = message.content %}"
     "{%- if (message.role == 'user') or (message.role == 'system' and not loop.first) %}"

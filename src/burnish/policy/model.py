@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -26,11 +27,8 @@ from transformers.utils import logging as transformers_logging
 
 from burnish.errors import ConfigError, ModelError
 from burnish.policy import attention
-from burnish.policy.sampling import SamplingDistribution
+from burnish.policy.sampling import LOGITS_CHUNK, SamplingDistribution
 from burnish.policy.tokenizer import plain_template
-
-LOGITS_CHUNK = 1 << 24
-"""Logits held at once, in numbers: 64 MiB in float32. A chunk is recomputed in the backward pass."""
 
 
 @dataclass
@@ -137,7 +135,11 @@ class Policy:
             logits_NV = logits_NV * factor
         if (factor := getattr(config, "lm_head_multiplier", None)) is not None:  # Falcon H1
             logits_NV = logits_NV * factor
-        for name in ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap"):  # Gemma 2, RecurrentGemma, xLSTM
+        for name in (
+            "final_logit_softcapping",
+            "logits_soft_cap",
+            "output_logit_soft_cap",
+        ):  # Gemma 2, RecurrentGemma, xLSTM
             if (cap := getattr(config, name, None)) is not None:
                 logits_NV = torch.tanh(logits_NV / cap) * cap
         return logits_NV
@@ -192,8 +194,17 @@ def load(name: str, compute: str = "auto", weights: str = "float32", device: str
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # named below, in our words
             )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        ImportError,
+        AttributeError,
+        SafetensorError,
+        StrictDataclassError,
+    ) as error:
+        reason = " ".join(str(error).split()) if isinstance(error, StrictDataclassError) else _first_line(error)
         raise ModelError(f"The model {name} cannot be loaded: {reason}") from error
     if lacking := sorted(loading["missing_keys"]):  # transformers would go on with random numbers in their place
         raise ModelError(
@@ -264,7 +275,7 @@ def from_scratch(
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, StrictDataclassError) as error:
         raise ConfigError(f"model.shape cannot be made into a config: {str(error).splitlines()[0]}") from error
     state = torch.get_rng_state()
     torch.manual_seed(seed)
@@ -288,6 +299,10 @@ def tune_allocator() -> None:
         mallopt(mmap_max, 0)
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(top_pad, 64 << 20)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
@@ -370,8 +385,9 @@ def _check_logits(policy: Policy, name: str) -> None:
             own, again = (policy.module(input_ids=ids, use_cache=False).logits[0].float() for _ in range(2))
             ours = policy.logits(policy.hidden(ids)[0]).float()
     except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"The model {name} ({policy.family}) cannot be run as a language model: {reason}") from error
+        raise ModelError(
+            f"The model {name} ({policy.family}) cannot be run as a language model: {_first_line(error)}"
+        ) from error
     if not torch.allclose(own, again, rtol=1e-4, atol=1e-4):
         raise ModelError(
             f"The model {name} ({policy.family}) does not say the same twice of the same tokens; nothing measured with it would hold."
