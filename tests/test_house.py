@@ -45,7 +45,8 @@ TABLE: dict[str, set[str]] = {
 
 COMPOSES: dict[str, set[str]] = {
     "demo": {"pretrain", "rl"},
-    "check": {"setting"},
+    "check": {"memory", "setting"},
+    "memory": {"setting"},
     "setting": {"rows"},
     "audit": {"verify"},
     "rl": {"setting", "supervised"},

@@ -41,7 +41,7 @@ def adapted(policy: P, rank: int, alpha: float, dropout: float, targets: Sequenc
         r=rank,
         lora_alpha=alpha,
         lora_dropout=dropout,
-        target_modules=list(targets) or "all-linear",
+        target_modules=list(targets) or _linear(policy),
         modules_to_save=["score"] if isinstance(policy, Scorer) else None,
         task_type="SEQ_CLS" if isinstance(policy, Scorer) else "CAUSAL_LM",
     )
@@ -54,6 +54,14 @@ def adapted(policy: P, rank: int, alpha: float, dropout: float, targets: Sequenc
     finally:
         torch.set_rng_state(state)
     return replace(policy, module=module)
+
+
+def _linear(policy: Policy) -> str | list[str]:
+    """The linear layers of the decoder; without the two of a Mamba layer whose weights its kernels read past the adapter."""
+    if policy.lays_out:
+        return "all-linear"
+    found = {name.rpartition(".")[2] for name, one in policy.decoder.named_modules() if isinstance(one, torch.nn.Linear)}
+    return sorted(found - {"out_proj", "conv1d"})
 
 
 def is_adapted(policy: Policy) -> bool:
