@@ -39,9 +39,10 @@ def memory(setting: Setting) -> dict[str, float]:
     trained = sum(parameter.numel() for parameter in policy.module.parameters() if parameter.requires_grad)
     needs = setting.recipe.needs(config.steps.updates)
     kept = "reference" in needs and not is_adapted(policy)  # with adapters it is the base below them
-    updating, sampling = _updating(setting, trained), _sampling(setting)
+    phases = [_updating(setting, trained), _sampling(setting)]
+    larger = max(phases, key=_sum)
     own_trunk = "values" in needs and config.critic.trunk == "own"
-    critic = 18.0 * _decoder_weights(policy) + updating["activations"] if own_trunk else 0.0
+    critic = 18.0 * _decoder_weights(policy) + phases[0]["activations"] if own_trunk else 0.0
     parts = {
         "process": PROCESS + (PEFT if is_adapted(policy) else 0.0),
         "weights": 4.0 * weights,
@@ -50,9 +51,13 @@ def memory(setting: Setting) -> dict[str, float]:
         "critic": critic,
         "reward_model": 6.0 * _weights_on_disk(config.reward_model.path),
         **dict.fromkeys(("gradients", "casts", "activations", "logits", "cache"), 0.0),
-        **max(updating, sampling, key=lambda phase: sum(phase.values())),
+        **larger,
     }
     return {**parts, "total": sum(parts.values())}
+
+
+def _sum(parts: dict[str, float]) -> float:
+    return sum(parts.values())
 
 
 def _updating(setting: Setting, trained: int) -> dict[str, float]:
@@ -105,14 +110,14 @@ def _kernel_layer(policy: Policy, width: int) -> float:
     """Bytes a token that the compiled kernels keep of a layer for its backward pass."""
     text = policy.module.config.get_text_config()
     H, K, D = _heads(text)
-    return 12.0 * text.hidden_size + 2.0 * (3 * H + 3 * K) * D + 4.0 * text.intermediate_size + 4.0 * H
+    return 12.0 * int(text.hidden_size) + 2.0 * (3 * H + 3 * K) * D + 4.0 * _inner(text) + 4.0 * H
 
 
 def _module_layer(policy: Policy, width: int) -> float:
     """Bytes a token that torch keeps of a layer: norms in float32, the rest in the precision of the products."""
     text = policy.module.config.get_text_config()
     H, K, D = _heads(text)
-    E, inner, size = text.hidden_size, _inner(text), 2 if policy.compute is torch.bfloat16 else 4
+    E, inner, size = int(text.hidden_size), _inner(text), 2 if policy.compute is torch.bfloat16 else 4
     norms = 2 * (3 * 4.0 + size) * E + (H + K) * D * (3 * 4.0 + size)
     turned = (H + K) * D * 3.0 * size + K * D * size
     attended = 3.0 * H * width * size + 2.0 * H * D * size

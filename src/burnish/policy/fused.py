@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from burnish.policy import kernels
 from burnish.policy.fused_layer import BF, Angles, Layer, PackedRows, Product, RowsLayer, norm, norm_backward
-from burnish.policy.model import LOGITS_CHUNK, Policy
+from burnish.policy.model import Policy
+from burnish.policy.sampling import LOGITS_CHUNK
 
 FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 ROTATIONS = ("default", "llama3", "linear", "yarn")
