@@ -60,7 +60,9 @@ def _linear(policy: Policy) -> str | list[str]:
     """The linear layers of the decoder; without the two of a Mamba layer whose weights its kernels read past the adapter."""
     if policy.lays_out:
         return "all-linear"
-    found = {name.rpartition(".")[2] for name, one in policy.decoder.named_modules() if isinstance(one, torch.nn.Linear)}
+    found = {
+        name.rpartition(".")[2] for name, one in policy.decoder.named_modules() if isinstance(one, torch.nn.Linear)
+    }
     return sorted(found - {"out_proj", "conv1d"})
 
 

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from burnish.errors import ModelError
-from burnish.policy.model import Policy, _compute_dtype, _quiet, attention_of, check_attention
+from burnish.policy.model import Policy, _compute_dtype, _quiet
+from burnish.policy.proof import attention_of, check_attention
 
 
 @dataclass
