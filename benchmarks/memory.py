@@ -87,7 +87,7 @@ def settings(folder: Path, way: str) -> dict[str, Any]:
         "sampling": {"max_new": 64, "rows": 64},
         "verify": {"workers": 1},
         "optimizer": {"lr": 1e-5, "micro_batch_tokens": 1024},
-        "steps": {"total": 2, "prompts": 4, "samples": 4, "checkpoint_every": 2},
+        "steps": {"total": 2, "prompts": 2, "samples": 12, "checkpoint_every": 2},
         "evaluate": {"problems": 0},
     }
     for section, keys in changes.items():

@@ -20,7 +20,7 @@ from burnish.policy.fused import Fused
 from burnish.policy.model import Policy
 from burnish.policy.sampling import LOGITS_CHUNK
 
-PROCESS = 0.55 * 2**30
+PROCESS = 0.525 * 2**30
 """Python, torch, transformers and the rest of what is imported, with their own allocations."""
 PEFT = 0.12 * 2**30
 """What peft imports on top."""
