@@ -76,7 +76,7 @@ def _updating(setting: Setting, trained: int) -> dict[str, float]:
         logits = 4.0 * rows * V + (6.0 + 4.0 * bool(text.tie_word_embeddings)) * head
         casts = 6.0 * _products(policy)
     else:
-        logits = 5 * 4.0 * rows * V + 4.0 * bool(text.tie_word_embeddings) * head
+        logits = 4 * 4.0 * rows * V + 4.0 * bool(text.tie_word_embeddings) * head
         casts = 2.0 * _products(policy) if policy.compute is torch.bfloat16 else 0.0
     return {"gradients": 4.0 * trained, "casts": casts, "activations": activations, "logits": logits}
 
@@ -114,19 +114,15 @@ def _kernel_layer(policy: Policy, width: int) -> float:
 
 
 def _module_layer(policy: Policy, width: int) -> float:
-    """Bytes a token that torch keeps of a layer: norms in float32, the rest in the precision of the products."""
+    """Bytes a token that torch keeps of a layer: norms and the residual in float32, the rest in the precision of the products."""
     text = policy.module.config.get_text_config()
     H, K, D = _heads(text)
     E, inner, size = int(text.hidden_size), _inner(text), 2 if policy.compute is torch.bfloat16 else 4
-    norms = 2 * (3 * 4.0 + size) * E + (H + K) * D * (3 * 4.0 + size)
-    turned = (H + K) * D * 3.0 * size + K * D * size
-    attended = 3.0 * H * width * size + 2.0 * H * D * size
-    adapters = (
-        4.0 * (5 * E + H * D + inner) + 2.0 * size * (2 * E + (H + 2 * K) * D + 2 * inner)
-        if is_adapted(policy)
-        else 0.0
-    )
-    return norms + turned + attended + 4.0 * inner * size + 2 * 4.0 * E + adapters
+    cast = 2 if size == 2 else 0
+    norms = 2 * (4.0 + 4.0 + cast) * E + 2 * 4.0 * E + (H + K) * D * (4.0 + size + 2.0 * cast)
+    attended = size * (2.0 * H * D + 2 * K * D + 1.5 * H * width)
+    adapters = 2.0 * (5 * E + H * D + inner) if is_adapted(policy) else 0.0  # what goes into each, once more
+    return norms + attended + 4.0 * size * inner + adapters
 
 
 def _heads(text: Any) -> tuple[int, int, int]:
