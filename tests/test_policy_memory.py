@@ -116,6 +116,19 @@ def test_checkpointing_of_a_family_without_it_is_refused(monkeypatch: pytest.Mon
         Learner(policy, Optimization(1e-3, 1, gradient_checkpointing=True))
 
 
+@PATH
+def test_masters_in_float32_take_steps_that_bfloat16_would_lose(path: str) -> None:
+    """Products in bfloat16, a rate of a millionth: next to a weight of 0.1 bfloat16 has no smaller step than 0.0002."""
+    policy = subject(path)
+    policy.compute = torch.bfloat16
+    before = policy.module.lm_head.weight.detach().clone()
+    learner = Learner(policy, Optimization(1e-6, 1))
+    learner.update(samples_of(policy), pull, lambda part: {sample.origin: 0.1 for sample in part})
+    after = policy.module.lm_head.weight.detach()
+    moved = (after - before).abs()
+    assert after.dtype is torch.float32 and 0.0 < float(moved.max()) < 2e-6
+
+
 # ---- tokens x vocabulary
 
 
