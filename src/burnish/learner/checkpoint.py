@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -47,7 +47,7 @@ def write(folder: Path, step: int, learner: Mapping[str, Any], run: Mapping[str,
         for name in ("learner.pt", "run.json", "manifest.json"):
             with open(part / name, "wb") as file:
                 if name == "learner.pt":  # straight to the disk: a copy of it would not fit beside a large model
-                    torch.save(dict(learner), file)
+                    _save(learner, file)
                 else:
                     file.write(json.dumps(run if name == "run.json" else hashes).encode())
                 file.flush()
@@ -88,6 +88,15 @@ def latest(folder: Path) -> Checkpoint | None:
             0, {}, {}, (*notices, "No whole checkpoint is left; the run starts again from its first step.")
         )
     return None
+
+
+def _save(learner: Mapping[str, Any], file: IO[bytes]) -> None:
+    try:
+        torch.save(dict(learner), file)
+    except RuntimeError as error:  # torch closes its archive all the same, and complains of that over the full disk
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
 
 
 def _hash(path: Path) -> str:

@@ -22,7 +22,7 @@ from burnish.policy.sampling import LOGITS_CHUNK
 
 PROCESS = 0.525 * 2**30
 """Python, torch, transformers and the rest of what is imported, with their own allocations."""
-PEFT = 0.12 * 2**30
+PEFT = 0.16 * 2**30
 """What peft imports on top."""
 
 
