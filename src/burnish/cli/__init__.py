@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from burnish.cli import judging
+from burnish.cli import checking, data, judging
 from burnish.cli.given import Json, Options, Verbs, as_options, print_result
 from burnish.errors import BurnishError, ConfigError
 
@@ -252,51 +252,16 @@ def merge(
     print_result(made, as_json, f"{out}: {made['parameters']:,} parameters, {adapter} added into {made['base']}.")
 
 
-@app.command()
-def check(run: RunFile, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Look at a run before it starts: config, data, gold answers, memory, and a few sampled prompts."""
-    from burnish.config import RunConfig, load
-    from burnish.pipelines import check as pipeline
-
-    found = pipeline.check(load(RunConfig, run, overrides or []))
-    hacks = found["hack_probe"]
-    probe, size = found["probe"], "endless" if found["train_problems"] is None else f"{found['train_problems']:,}"
-    failures = found["gold_failures"]
-    lines = [
-        *found["notices"],
-        f"{found['task']}: {size} training and {found['held_out_problems']:,} held-out problems; "
-        f"{found['golds_checked'] - len(failures):,} of {found['golds_checked']:,} gold answers pass their own verifier.",
-        *(f"  {failure['problem']} ({failure['where']}): {failure['why']}" for failure in failures[:20]),
-        *(
-            [
-                f"{hacks['answers']} degenerate answers tried on {hacks['problems']} problems: the best is right for "
-                f"{hacks['right']:.0%} [{hacks['low']:.0%}, {hacks['high']:.0%}], a blind guess for {hacks['chance']:.0%}."
-            ]
-            if hacks
-            else []
-        ),
-        f"About {found['memory_gib']['total']:.2f} GiB of memory for {found['parameters']:,} parameters"
-        + "".join(
-            f", {found['memory_gib'][part]:.2f} of it the {part.replace('_', ' ')}"
-            for part in ("reference", "critic", "reward_model")
-            if found["memory_gib"][part]
-        )
-        + ".",
-        f"{probe['answers']:.0f} answers sampled: {probe['pass_rate']:.0%} right, {probe['cut_off']:.0%} cut off, "
-        f"{probe['no_verdict']:.0%} without a verdict; {probe['no_signal']:.0%} of the groups have no signal; "
-        f"mean length {probe['mean_length']:.0f} tokens.",
-        "This run can learn."
-        if not failures
-        else "The listed problems have gold answers that fail; correct or drop them.",
-    ]
-    print_result(found, as_json, "\n".join(lines))
-    if failures:
-        raise typer.Exit(1)
-
-
+app.command()(checking.check)
 app.command()(judging.verify)
 app.command(name="verify serve")(judging.serve)
 app.command()(judging.audit)
+app.command()(data.data)
+app.command(name="data stats")(data.stats)
+app.command(name="data dedup")(data.dedup)
+app.command(name="data decontaminate")(data.decontaminate)
+app.command(name="data filter")(data.filter_rows)
+app.command(name="data mix")(data.mix)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
     files      whole-or-nothing writing, and JSON lines
     rollouts   one Parquet file a step, joined by key
     journal    the run directory: config, versions, metrics, events, and the offset an exact resume returns to
+    behind     the same written by a thread, while the run goes on
     ledger     tokens, seconds and estimated FLOPs so far
     plots      the training curves as one picture
     report     the figures before and after, as JSON and as a page of Markdown
@@ -12,6 +13,7 @@ Importing this package loads no torch, no pyarrow, no duckdb and no matplotlib; 
 needs it.
 """
 
+from burnish.journal.behind import Behind
 from burnish.journal.journal import Journal, comparable
 from burnish.journal.ledger import Ledger
 from burnish.journal.plots import plot_curves
@@ -19,6 +21,7 @@ from burnish.journal.report import write_report
 from burnish.journal.rollouts import as_groups, query, read_rollouts, write_rollouts
 
 __all__ = [
+    "Behind",
     "Journal",
     "Ledger",
     "as_groups",
