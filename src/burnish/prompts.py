@@ -6,6 +6,7 @@ Ids are made once, from messages, and travel from here to the engine and on to t
 from __future__ import annotations
 
 import difflib
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -187,9 +188,43 @@ class Renderer:
         """Ids of text that no template is put around."""
         return self._ids(text)
 
+    def text(self, ids: Sequence[int]) -> str:
+        """The view of ids that verifiers read: special tokens left out, as engines leave them out."""
+        said: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return said
+
+    def find(self, ids: Sequence[int], mark: str) -> tuple[int, int] | None:
+        """(first, end) of the tokens that hold the first `mark` in the text of `ids`, None where it is not there.
+
+        A mark may be one token or several, and share its first one with what stands before it.
+        """
+        place = self.text(ids).find(mark)
+        if place < 0:
+            return None
+        end = bisect_left(range(len(ids) + 1), True, key=lambda count: mark in self.text(ids[:count]))
+        first = bisect_right(range(end), place, key=lambda count: len(self.text(ids[:count]))) - 1
+        return first, end
+
     def response_ids(self, text: str) -> tuple[int, ...]:
         """Ids of a response written by a program, closed by the end token: for supervised training only."""
         return (*self._ids(text), self._end_id)
+
+
+class Unrendered:
+    """Prompts that stay messages: an endpoint renders and tokenises them itself, so `text` and `ids` are empty."""
+
+    def __init__(self, system: str | None = None) -> None:
+        self._system = system
+
+    def prompt(self, problem: Problem, messages: tuple[Message, ...]) -> Prompt:
+        """The messages of a problem, after the system message where there is one."""
+        if self._system is not None:
+            messages = (Message("system", self._system), *messages)
+        return Prompt(problem.id, messages, "", ())
+
+    def text(self, ids: Sequence[int]) -> str:
+        """An endpoint says no token ids, so there are none to read. Raises ModelError."""
+        raise ModelError("An answer from an endpoint cannot be continued: an endpoint takes messages, not token ids.")
 
 
 def check_room(prompts: Iterable[Prompt], max_new: int, context: int) -> None:

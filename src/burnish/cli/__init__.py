@@ -11,8 +11,21 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from burnish.cli import checking, data, judging
-from burnish.cli.given import Json, Options, Verbs, as_options, print_result
+from burnish.cli import checking, data, judging, measuring, scaling
+from burnish.cli.given import (
+    Json,
+    MaxNew,
+    Options,
+    Seed,
+    System,
+    Temperature,
+    Thinking,
+    TopK,
+    TopP,
+    Verbs,
+    as_options,
+    print_result,
+)
 from burnish.errors import BurnishError, ConfigError
 
 app = typer.Typer(
@@ -29,18 +42,6 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(help="Settings to change, as key.sub=value.", metavar="[KEY=VALUE]...")
 ]
 RunFile = Annotated[str, typer.Argument(help="A TOML file; see docs/configuration.md.", metavar="RUN.toml")]
-Temperature = Annotated[float, typer.Option(help="0 is greedy.", min=0.0)]
-TopP = Annotated[
-    float, typer.Option(help="Cut to the smallest set of tokens with this mass; 1 is off.", min=0.0, max=1.0)
-]
-TopK = Annotated[int, typer.Option(help="Cut to this many tokens; 0 is off.", min=0)]
-MaxNew = Annotated[int, typer.Option(help="Most tokens in one answer.", min=1)]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same result.", min=0)]
-System = Annotated[str | None, typer.Option(help="A system message put before the problem.")]
-Thinking = Annotated[
-    bool | None,
-    typer.Option("--thinking/--no-thinking", help="The chat template's thinking mode; its own choice if not given."),
-]
 
 
 @app.command()
@@ -66,6 +67,10 @@ def train(
     from_rollouts: Annotated[
         str | None, typer.Option(help="Train on the rollouts of this run directory, rewarded anew; sample none.")
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="Train so many times, with the run's seed and those after it, in OUT/seed-N.", min=1),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model on a task by reinforcement learning."""
@@ -75,6 +80,15 @@ def train(
     from burnish.pipelines import rl
 
     changes = [*(overrides or []), *([f"stored.rollouts={json.dumps(from_rollouts)}"] if from_rollouts else [])]
+    if seeds is not None:
+        from burnish.pipelines import seeds as several
+
+        config = load(RunConfig, run, changes)
+        found = several.train(
+            config, seeds, resume, as_json, lambda line: None if as_json else print(line, file=sys.stderr)
+        )
+        print_result(found, as_json, several.markdown(found))
+        return
     _print_report(rl.train(load(RunConfig, run, changes), resume, quiet=as_json), as_json)
 
 
@@ -160,42 +174,6 @@ def select(run: RunFile, overrides: Overrides = None, resume: Resume = False, as
     print_result(made, as_json, sentence)
 
 
-@app.command(name="eval")
-def evaluate(
-    model: Annotated[str, typer.Argument(help="A model folder or hub name.")],
-    task: Annotated[str, typer.Option(help="The task to measure on.")],
-    options: Options = None,
-    problems: Annotated[int, typer.Option("-n", "--problems", help="How many held-out problems.", min=1)] = 500,
-    samples: Annotated[
-        int | None, typer.Option(help="Answers for each problem; the largest k, and at least 4, if not given.", min=1)
-    ] = None,
-    k: Annotated[list[int] | None, typer.Option("-k", help="Report pass@k and maj@k; may be repeated.", min=1)] = None,
-    temperature: Temperature = 1.0,
-    top_p: TopP = 1.0,
-    top_k: TopK = 0,
-    max_new: MaxNew = 256,
-    seed: Seed = 1,
-    system: System = None,
-    thinking: Thinking = None,
-    as_json: Json = False,
-) -> None:
-    """Measure a model on a task's held-out problems."""
-    from burnish.pipelines import measure
-    from burnish.records import Sampling
-
-    ks = k or [1]
-    count = samples or max(4, *ks)
-    if max(ks) > count:
-        raise ConfigError(
-            f"pass@{max(ks)} needs at least {max(ks)} samples for each problem, but --samples is {count}."
-        )
-    sampling = Sampling(temperature, top_p, top_k, max_new, (), seed)
-    report = measure.evaluate(
-        model, task, as_options(options), problems, count, ks, sampling, system, as_json, thinking
-    )
-    _print_report(report, as_json)
-
-
 @app.command()
 def sample(
     model: Annotated[str, typer.Argument(help="A model folder or hub name.")],
@@ -252,6 +230,10 @@ def merge(
     print_result(made, as_json, f"{out}: {made['parameters']:,} parameters, {adapter} added into {made['base']}.")
 
 
+app.command(name="eval")(measuring.evaluate)
+app.command()(measuring.compare)
+app.command()(measuring.rejudge)
+app.command()(scaling.scale)
 app.command()(checking.check)
 app.command()(judging.verify)
 app.command(name="verify serve")(judging.serve)
@@ -271,7 +253,9 @@ def main() -> None:
         app()
     except SystemExit as stop:
         if stop.code == 130:  # typer has caught a KeyboardInterrupt
-            sys.stderr.write("burnish: interrupted; a training run goes on from its last checkpoint with --resume.\n")
+            sys.stderr.write(
+                "burnish: interrupted; a training run goes on with --resume, an evaluation with the same command.\n"
+            )
         raise
     except BurnishError as error:
         _fail(str(error), error.exit_code)

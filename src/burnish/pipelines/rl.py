@@ -41,6 +41,7 @@ from burnish.rollout import Sampler
 from burnish.run.display import Display
 from burnish.run.local import COLUMNS, Cadence, LocalRun, Refill, at_rest
 from burnish.run.stored import Stored
+from burnish.verify import identity
 
 MEASURING = (("rollouts", "answers judged", "{:.0f}"), ("pass", "right so far", "{:6.1%}"))
 
@@ -146,7 +147,13 @@ def _measure(
                 display.step(seen, {"rollouts": seen, "pass": right / seen})
 
         report, groups = harness.evaluate(
-            sampler, problems, samples, setting.config.evaluate.ks, at_rest(setting.sampling, setting.config.seed), tick
+            sampler,
+            problems,
+            samples,
+            setting.config.evaluate.ks,
+            at_rest(setting.sampling, setting.config.seed),
+            tick,
+            identity(setting.task.verifier),
         )
     try:
         stored.parent.mkdir(parents=True, exist_ok=True)

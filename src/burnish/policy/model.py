@@ -8,6 +8,7 @@ B rows, T tokens, N chosen positions, E hidden width, V vocabulary.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import sys
 import warnings
@@ -258,6 +259,15 @@ def whole_folder(name: str) -> str:
             except ValueError as error:  # not UTF-8 is one too
                 raise ModelError(f"{folder / file} is no whole JSON file ({error}); copy the model again.") from error
     return str(folder)
+
+
+def weights_mark(policy: Policy) -> str:
+    """A name for what the weights are, the same wherever they lie: 128 bits over the names and the bytes of all of them."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, weight in sorted(policy.module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def from_scratch(
