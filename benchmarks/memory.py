@@ -1,4 +1,4 @@
-"""What `burnish check` says a run will take, and what it then takes: peak resident memory of two GRPO steps, three sizes, three ways.
+"""What `burnish check` says a run will take, and what it then takes: peak resident memory of two GRPO steps, three sizes, six ways.
 
     python benchmarks/memory.py [--quick] [--json]
 
@@ -30,6 +30,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "module": {"model": {"compute": "float32"}},
     "adapters": {"lora": {"rank": 16}},
     "checkpointing": {"optimizer": {"gradient_checkpointing": True}},
+    "reference": {"recipe": {"name": "grpo", "options": {"kl_to": "reference", "kl_coefficient": 0.01}}},
+    "critic": {"recipe": {"name": "ppo"}},
 }
 COIN = '''"""Judges by the bits of the answer: nothing to learn, but a signal."""
 

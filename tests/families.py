@@ -1,14 +1,12 @@
 """The families of models people bring, at small width with random weights: their configurations, tokenizers and chat templates.
 
 A folder made here is one as the hub has it: config, safetensors, generation settings, a tokenizer with the family's own named tokens.
-`PYTHONPATH=src python tests/families.py` prints the table of docs/models.md.
+`benchmarks/families.py` prints the table of docs/models.md.
 """
 
 from __future__ import annotations
 
 import copy
-import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,12 +16,10 @@ from typing import Any
 import torch
 from tokenizers import AddedToken, processors
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
-from transformers.utils import logging
 
 from burnish.engine.choice import engine_for
-from burnish.policy import kernels
 from burnish.policy.fused import Fused
-from burnish.policy.model import Policy, load
+from burnish.policy.model import Policy
 from burnish.policy.tokenizer import train_tokenizer
 
 WIDTHS = {
@@ -450,18 +446,3 @@ def row(name: str, policy: Policy) -> str:
 HEAD = (
     "| family | model_type | sampled by | trained and sampled through | rows in a micro-batch |\n|---|---|---|---|---|"
 )
-
-
-def main() -> None:
-    if kernels.library() is None:
-        sys.exit("There is no C++ compiler here, so the table would be another one.")
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    print(HEAD)
-    for name in FAMILIES:
-        with tempfile.TemporaryDirectory() as folder:
-            print(row(name, load(str(write(name, Path(folder))), "bfloat16")), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -42,7 +42,7 @@ def memory(setting: Setting) -> dict[str, float]:
     phases = [_updating(setting, trained), _sampling(setting)]
     larger = max(phases, key=_sum)
     own_trunk = "values" in needs and config.critic.trunk == "own"
-    critic = 18.0 * _decoder_weights(policy) + phases[0]["activations"] if own_trunk else 0.0
+    critic = _critic(policy, phases[0]["activations"]) if own_trunk else 0.0
     parts = {
         "process": PROCESS + (PEFT if is_adapted(policy) else 0.0),
         "weights": 4.0 * weights,
@@ -150,9 +150,12 @@ def _products(policy: Policy) -> int:
     return policy.parameters - (0 if tied else embedding.numel())
 
 
-def _decoder_weights(policy: Policy) -> int:
-    """Weights of a policy without its head: what a scorer on its decoder has."""
-    return sum(parameter.numel() for parameter in policy.decoder.parameters())
+def _critic(policy: Policy, activations: float) -> float:
+    """Weights, gradients, moments and casts of a value network on the policy's decoder, and what its update keeps."""
+    weights = sum(parameter.numel() for parameter in policy.decoder.parameters())
+    products = weights - policy.module.get_input_embeddings().weight.numel()
+    casts = 6.0 if Fused.serves(policy) else 2.0 if policy.compute is torch.bfloat16 else 0.0
+    return 16.0 * weights + casts * products + activations
 
 
 def _weights_on_disk(path: str | None) -> int:
