@@ -49,7 +49,8 @@ TABLE: dict[str, set[str]] = {
 COMPOSES: dict[str, set[str]] = {
     "demo": {"pretrain", "rl"},
     "bench": {"ceilings", "stopwatch"},
-    "check": {"setting"},
+    "check": {"memory", "setting"},
+    "memory": {"setting"},
     "data": {"data_job"},
     "data_stats": {"data_job"},
     "setting": {"rows"},

@@ -19,6 +19,7 @@ from burnish.cli.given import (
     Seed,
     System,
     Temperature,
+    Thinking,
     TopK,
     TopP,
     Verbs,
@@ -186,6 +187,7 @@ def sample(
     max_new: MaxNew = 256,
     seed: Seed = 1,
     system: System = None,
+    thinking: Thinking = None,
     as_json: Json = False,
 ) -> None:
     """Watch a model answer one problem."""
@@ -200,7 +202,7 @@ def sample(
     if options and task is None:
         raise ConfigError("--option has no effect without --task; name the task, or leave the option out.")
     sampling = Sampling(temperature, top_p, top_k, max_new, (), seed)
-    text, verdict = measure.sample(model, problem, task, as_options(options), answer, sampling, system, show)
+    text, verdict = measure.sample(model, problem, task, as_options(options), answer, sampling, system, show, thinking)
     result = {
         "text": text,
         "outcome": verdict.outcome if verdict else None,
@@ -212,6 +214,20 @@ def sample(
         else "Nobody knows the right answer here; give --answer to have it judged."
     )
     print_result(result, as_json, f"\n{sentence}")
+
+
+@app.command()
+def merge(
+    adapter: Annotated[str, typer.Argument(help="An adapter folder, such as a run's adapter.")],
+    out: Annotated[str, typer.Option(help="Where the merged model is written.")],
+    base: Annotated[str | None, typer.Option(help="The model it goes on, where it has moved.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Add a low-rank adapter into its model's weights and write a plain model folder."""
+    from burnish.pipelines import merge as pipeline
+
+    made = pipeline.merge(adapter, out, base)
+    print_result(made, as_json, f"{out}: {made['parameters']:,} parameters, {adapter} added into {made['base']}.")
 
 
 app.command(name="eval")(measuring.evaluate)

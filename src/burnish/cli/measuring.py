@@ -14,6 +14,7 @@ from burnish.cli.given import (
     Seed,
     System,
     Temperature,
+    Thinking,
     TopK,
     TopP,
     Workers,
@@ -47,6 +48,7 @@ def evaluate(
     max_new: MaxNew = 256,
     seed: Seed = 1,
     system: System = None,
+    thinking: Thinking = None,
     out: Annotated[
         str | None, typer.Option(help="Where answers and report go, and are gone on with; runs/eval/... if not given.")
     ] = None,
@@ -75,13 +77,15 @@ def evaluate(
         raise ConfigError("--verifier has no effect without --answers; to judge stored answers again: burnish rejudge.")
     if not task:
         raise ConfigError("Say what to measure on: --task chain, for one.")
+    if endpoint is not None and thinking is not None:
+        raise ConfigError("--thinking has no effect with --endpoint, which renders its own prompts; leave it out.")
     count, ks = _counts(samples, k, temperature, endpoint is not None)
     asked, who = _asked(task, options), _who(model, endpoint, name, api_key_env, concurrency, timeout)
     from burnish.pipelines import measure
     from burnish.records import Sampling
 
     sampling = Sampling(temperature, top_p, top_k, max_new, (), seed)
-    report = measure.evaluate(who, asked, problems, count, ks, sampling, system, out, quiet=as_json)
+    report = measure.evaluate(who, asked, problems, count, ks, sampling, system, out, as_json, thinking)
     if as_json:
         print_result(report, True, "")
         return

@@ -61,6 +61,12 @@ class TaskConfig(Settings):
         default_factory=dict, description="The task's own options, such as train and held_out."
     )
     system: str | None = Field(None, description="A system message put before every problem.")
+    thinking: bool | None = Field(
+        None, description="Whether the chat template's thinking mode is on; as the template has it if not given."
+    )
+    template_options: dict[str, Any] = Field(
+        default_factory=dict, description="Further variables of the model's chat template."
+    )
 
 
 class SamplingConfig(Settings):
@@ -102,6 +108,10 @@ class OptimizerConfig(Settings):
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="Decoupled weight decay, on matrices only.")
     clip_norm: Rate = Field(1.0, description="The gradient is scaled down to this norm.")
     micro_batch_tokens: Positive = Field(8192, description="Most padded tokens in one forward and backward pass.")
+    gradient_checkpointing: bool = Field(
+        False,
+        description="Keep only what goes into each layer and compute the rest again: the same gradient in less memory.",
+    )
 
     @model_validator(mode="after")
     def _effective(self) -> OptimizerConfig:

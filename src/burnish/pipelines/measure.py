@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from burnish.chat import Client
-from burnish.engine.embedded import EmbeddedEngine
+from burnish.engine.choice import engine_for
+from burnish.engine.choice import notices as engine_notices
 from burnish.engine.endpoint import EndpointEngine
 from burnish.errors import DataError, EngineError
 from burnish.evaluate import page, verifiers
 from burnish.evaluate.collect import Answers, collect, opened
 from burnish.evaluate.scores import TaskScores
 from burnish.journal.files import encode
+from burnish.policy.adapters import load as load_policy
 from burnish.policy.digest import digest
-from burnish.policy.model import load as load_policy
 from burnish.policy.model import tune_allocator
 from burnish.prompts import Renderer, Unrendered, check_room, response
 from burnish.records import Key, Message, Problem, Request, Rollout, Sampling, Verdict
@@ -79,6 +80,7 @@ def evaluate(
     system: str | None = None,
     out: str | None = None,
     quiet: bool = False,
+    thinking: bool | None = None,
 ) -> dict[str, Any]:
     """Figures of `model` on the first `problems` held-out problems of each task; everything is kept in `out`.
 
@@ -94,12 +96,12 @@ def evaluate(
         label: (*task.notices, *readiness(task.verifier, (problem.reference for problem in chosen[label])))
         for label, task in tasks.items()
     }
-    ready = _remote(model, sampling, system) if isinstance(model, Remote) else _local(model, sampling, system)
+    ready = _remote(model, sampling, system) if isinstance(model, Remote) else _local(model, sampling, system, thinking)
     if ready.context is not None:
         for label, task in tasks.items():
             prompts = [ready.renderer.prompt(problem, task.messages(problem)) for problem in chosen[label]]
             check_room(prompts, sampling.max_new, ready.context)
-    about = _about(ready, asked, tasks, sampling, system)
+    about = _about(ready, asked, tasks, sampling, {"system": system, "thinking": thinking})
     place = Path(out) if out is not None else _place(about)
     scores: dict[str, dict[str, Any]] = {}
     with opened(place, about):
@@ -138,7 +140,7 @@ def _measure(
         Pool(task.verifier) as pool,
         Display(f"measuring {label}", total, columns, quiet, done=seen) as display,
     ):
-        for notice in notices:
+        for notice in (*notices, *engine_notices(model.engine)):
             display.note(notice)
         if there:
             display.note(f"{label}: {seen:,} of {total:,} answers are there already.")
@@ -161,13 +163,13 @@ def _measure(
     )
 
 
-def _local(name: str, sampling: Sampling, system: str | None) -> _Model:
+def _local(name: str, sampling: Sampling, system: str | None, thinking: bool | None) -> _Model:
     tune_allocator()
     policy = load_policy(name)
     about = {"path": name, "weights": digest(name), "parameters": policy.parameters}
-    drawn = at_rest(replace(sampling, stop_ids=policy.stop_ids), sampling.seed)
-    renderer = Renderer(policy.tokenizer, system)
-    return _Model(about, EmbeddedEngine(policy), renderer, drawn, policy.parameters, policy.context)
+    renderer = Renderer(policy.tokenizer, system, thinking=thinking)
+    drawn = at_rest(replace(sampling, stop_ids=renderer.stop_ids(policy.stop_ids)), sampling.seed)
+    return _Model(about, engine_for(policy), renderer, drawn, policy.parameters, policy.context)
 
 
 def _remote(remote: Remote, sampling: Sampling, system: str | None) -> _Model:
@@ -183,14 +185,14 @@ def _remote(remote: Remote, sampling: Sampling, system: str | None) -> _Model:
 
 
 def _about(
-    model: _Model, asked: Sequence[Asked], tasks: Mapping[str, Task], sampling: Sampling, system: str | None
+    model: _Model, asked: Sequence[Asked], tasks: Mapping[str, Task], sampling: Sampling, shown: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What an evaluation is of: everything that decides an answer or its verdict, but for how many there are."""
     drawn = {name: value for name, value in asdict(sampling).items() if name != "stop_ids"}
     return {
         "model": model.about,
         "sampling": drawn,
-        "system": system,
+        **shown,
         "tasks": {
             one.label: {"task": one.task, "options": dict(one.options), "verifier": identity(tasks[one.label].verifier)}
             for one in asked
@@ -203,7 +205,10 @@ def _place(about: Mapping[str, Any]) -> Path:
     model = about["model"]
     given = str(model.get("path") or model["name"])
     name = "-".join(part for part in Path(given).parts if part not in ("/", ".", "..", "~"))[-60:]
-    same = {"model": {k: v for k, v in model.items() if k != "path"}, **{k: about[k] for k in ("sampling", "system")}}
+    same = {
+        "model": {k: v for k, v in model.items() if k != "path"},
+        **{k: about[k] for k in ("sampling", "system", "thinking")},
+    }
     mark = hashlib.blake2b(encode([same, about["tasks"]]).encode(), digest_size=4).hexdigest()
     return Path("runs/eval") / f"{name or 'model'}-{mark}"
 
@@ -241,28 +246,30 @@ def sample(
     sampling: Sampling,
     system: str | None,
     show: Callable[[str], None],
+    thinking: bool | None = None,
 ) -> tuple[str, Verdict | None]:
     """Draw one answer, handing its text to `show` piece by piece; the verdict is None where nobody knows the right answer."""
     task = load_task(task_name, options) if task_name is not None else None
     problem = _problem(question, task, answer)
     policy = load_policy(model)
     messages = task.messages(problem) if task is not None else (Message("user", question),)
-    prompt = Renderer(policy.tokenizer, system).prompt(problem, messages)
+    renderer = Renderer(policy.tokenizer, system, thinking=thinking)
+    prompt, stops = renderer.prompt(problem, messages), renderer.stop_ids(policy.stop_ids)
     check_room([prompt], sampling.max_new, policy.context)
     ids: list[int] = []
     shown = ""
 
     def stream(_: Key, token: int) -> None:
         nonlocal shown
-        if token not in policy.stop_ids:
+        if token not in stops:
             ids.append(token)
         text = policy.tokenizer.decode(ids, skip_special_tokens=True)
         if not text.endswith("\ufffd"):  # half of a character
             show(text[len(shown) :])
             shown = text
 
-    request = Request(Key(problem.id, 0), prompt, replace(sampling, stop_ids=policy.stop_ids))
-    completion = next(iter(EmbeddedEngine(policy, rows=1).generate([request], on_token=stream)))
+    request = Request(Key(problem.id, 0), prompt, replace(sampling, stop_ids=stops))
+    completion = next(iter(engine_for(policy, rows=1).generate([request], on_token=stream)))
     show(completion.text[len(shown) :])
     if not problem.reference:
         return completion.text, None

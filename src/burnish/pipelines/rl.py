@@ -14,6 +14,7 @@ import torch
 
 from burnish.algos.steering import Steered
 from burnish.config import RunConfig, differences, dumps, load
+from burnish.engine.choice import notices
 from burnish.errors import ResumeError
 from burnish.evaluate import harness
 from burnish.evaluate.statistics import paired_difference
@@ -63,7 +64,7 @@ def train(
     journal = Journal.open(out) if going_on else Journal.create(out, dumps(config), {"run": config.seed})
     steps = config.steps
     with sampling_with(setting) as sampler, Display("reinforcement learning", steps.total, COLUMNS, quiet) as display:
-        for notice in setting.notices:
+        for notice in (*setting.notices, *notices(sampler.engine)):
             display.note(notice)
         problems = setting.task.held_out()[: config.evaluate.problems]
         base, before = _measure("base", sampler, problems, setting, out, quiet) if problems else (None, [])

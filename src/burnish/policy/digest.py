@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 _PARTS = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model")
@@ -11,6 +12,8 @@ _NOT = {"trainer_state.json", "training_args.bin"}
 
 def digest(name: str) -> str:
     """128 bits over the files of a model folder (weights, config, tokenizer, template), whatever the folder is called.
+
+    Of an adapter folder it is over the adapter and the model that it goes on.
 
     For a hub name the folder is the copy that was downloaded; "" where there is none yet.
     """
@@ -27,4 +30,7 @@ def digest(name: str) -> str:
         with path.open("rb") as file:
             part = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
         whole.update(f"{path.name}\0".encode() + part)
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file() and not (folder / "config.json").is_file():
+        whole.update(digest(str(json.loads(adapter.read_text())["base_model_name_or_path"])).encode())
     return whole.hexdigest()
