@@ -68,7 +68,7 @@ def main() -> None:
             print(f"{one['row']} {one['gap_float32']:.1e} | {one['gap_bfloat16']:.1e} | {said} |", flush=True)
     through = sum(one["comes_through"] for one in found)
     if given.json:
-        print(json.dumps({"families": found, "come_through": through}))
+        print(json.dumps({"ratio": {}, "families": found, "come_through": through}))
     else:
         print(f"\n{through} of {len(found)} families come through.")
     sys.exit(0 if through == len(found) else 1)

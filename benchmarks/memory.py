@@ -174,7 +174,7 @@ def main() -> None:
                     flush=True,
                 )
     if given.json:
-        print(json.dumps(rows))
+        print(json.dumps({"ratio": {}, "runs": rows}))
 
 
 if __name__ == "__main__":

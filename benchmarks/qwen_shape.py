@@ -145,7 +145,7 @@ def main() -> None:
     given = parser.parse_args()
     found = measure(given)
     if given.json:
-        print(json.dumps(found))
+        print(json.dumps({"ratio": {}, **found}))
         return
     print(
         f"{found['parameters']:,} parameters, {found['compute']}, {'kernels' if found['kernels'] else 'module'}, {given.threads} threads"
