@@ -47,7 +47,7 @@ from report import command_of, heading, machine, options, publish, say, table
 from shapes import COMMON, SHAPES, made
 
 LEARNING_RATE = 1e-6
-ROWS = {"T": 128, "S": 64, "M": 16}
+ROWS = {"T": 128, "S": 64, "M": 12}
 START = {"attention": "sdpa", "precision": "autocast", "order": "random", "parts": 1, "allocator": "kept"}
 AXES: dict[str, Sequence[Any]] = {
     "attention": ("eager",),
@@ -160,7 +160,7 @@ def compared(args: argparse.Namespace) -> dict[str, Any]:
     facts = machine(args.threads)
     torch.set_num_threads(args.threads)
     tune_allocator()
-    count, steps = (8 if args.shape == "M" else 16, 2) if args.quick else (ROWS[args.shape], args.steps)
+    count, steps = (2 if args.shape == "M" else 16, 2) if args.quick else (ROWS[args.shape], args.steps)
     result: dict[str, Any] = {"ratio": {}, "machine": facts, "shape": args.shape, "rows": count, "steps": steps}
     with tempfile.TemporaryDirectory(prefix="burnish-learner-") as place:
         folder = Path(place)
