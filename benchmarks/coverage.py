@@ -13,7 +13,6 @@ tests/test_coverage.py asserts what the page says, at moderate size.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -31,6 +30,7 @@ from burnish.evaluate.statistics import (
     pass_hat_k,
     t_quantile,
 )
+from report import add_json, publish
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
 
@@ -204,10 +204,10 @@ def page(results: Results) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the simulations")
-    parser.add_argument("--json", action="store_true")
+    add_json(parser)
     given = parser.parse_args()
     results = measure(500 if given.quick else 5000)
-    print(json.dumps(asdict(results)) if given.json else page(results))
+    publish(given, {"ratio": {}, **asdict(results)}, page(results))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """How often the verifiers that ship are wrong on labelled answers: the figures in src/burnish/evaluate/verifier_rates.json.
 
-    python benchmarks/verifier_rates.py [--data DIR] [--only math] [--json] [--write]
+    python benchmarks/verifier_rates.py [--data DIR] [--only math] [--quick] [--json] [--write]
 
 DIR (else $BURNISH_DATA) holds math_cases and gsm8k; the sets of tests/data are always there. Prints a table; --write puts what was
-measured into the file, and keeps the entries of sets that are not here. tests/test_verifier_rates.py measures again and compares.
+measured into the file, and keeps the entries of sets that are not here. --quick takes the sets of tests/data alone.
+tests/test_verifier_rates.py measures again and compares.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from burnish.evaluate.verifiers import FILE, Measured, measured
 from burnish.records import Key, Problem
 from burnish.verify import identity
 from burnish.verify.pool import Pool
+from report import add_json, publish
 
 TESTS = Path(__file__).resolve().parents[1] / "tests" / "data"
 COMMAND = "python benchmarks/verifier_rates.py"
@@ -115,27 +117,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=os.environ.get("BURNISH_DATA"))
     parser.add_argument("--only", help="this verifier alone")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="the sets of tests/data alone")
+    parser.add_argument("--write", action="store_true", help=f"put it into {FILE.name}")
+    add_json(parser)
     given = parser.parse_args()
     found: list[Measured] = []
     for name, verifiers in SETS.items():
+        if given.quick and not name.startswith("tests/"):
+            continue
         rows = labelled(name, Path(given.data) if given.data is not None else None)
         if rows is not None:
             found += [measure(one, name, rows) for one in verifiers if given.only in (None, one)]
-    if given.json:
-        print(json.dumps([asdict(entry) for entry in found]))
-    else:
-        print("| verifier | labelled set | false positives | false negatives | no verdict |\n|---|---|---:|---:|---:|")
-        for one in found:
-            wrongly = [
-                "-" if rate is None else f"{errors} of {total:,} [{rate.low:.2%}, {rate.high:.2%}]"
-                for errors, total, rate in (
-                    (one.false_positives, one.wrong, one.false_positive_rate),
-                    (one.false_negatives, one.right, one.false_negative_rate),
-                )
-            ]
-            print(f"| {one.version} | {one.data} | {wrongly[0]} | {wrongly[1]} | {one.no_verdict} |")
+    lines = ["| verifier | labelled set | false positives | false negatives | no verdict |", "|---|---|---:|---:|---:|"]
+    for one in found:
+        wrongly = [
+            "-" if rate is None else f"{errors} of {total:,} [{rate.low:.2%}, {rate.high:.2%}]"
+            for errors, total, rate in (
+                (one.false_positives, one.wrong, one.false_positive_rate),
+                (one.false_negatives, one.right, one.false_negative_rate),
+            )
+        ]
+        lines.append(f"| {one.version} | {one.data} | {wrongly[0]} | {wrongly[1]} | {one.no_verdict} |")
+    publish(given, {"ratio": {}, "rates": [asdict(one) for one in found]}, "\n".join(lines))
     if given.write:
         new = {(one.verifier, one.data): one for one in found}
         old = {(one.verifier, one.data): one for one in (measured() if FILE.is_file() else ())}

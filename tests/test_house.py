@@ -48,6 +48,7 @@ TABLE: dict[str, set[str]] = {
 
 COMPOSES: dict[str, set[str]] = {
     "demo": {"pretrain", "rl"},
+    "bench": {"ceilings", "stopwatch"},
     "check": {"memory", "setting"},
     "memory": {"setting"},
     "data": {"data_job"},

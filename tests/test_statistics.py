@@ -276,6 +276,14 @@ def test_t_quantiles_are_those_of_scipy(probability: float, freedom: int) -> Non
     assert t_quantile(probability, freedom) == pytest.approx(stats.t.ppf(probability, freedom), rel=1e-8, abs=1e-12)
 
 
+def test_values_without_a_bound_have_students_interval() -> None:
+    interval = mean_interval([1.0, 2.0, 3.0], low=0.0, high=math.inf)  # sd 1; t at 2 degrees of freedom is 4.3027
+    assert (interval.value, interval.low) == (2.0, 0.0)
+    assert interval.high == pytest.approx(2 + 4.302653 / math.sqrt(3), abs=1e-6)
+    both = mean_interval([1.0, 2.0, 3.0], low=-math.inf, high=math.inf)
+    assert both.low == pytest.approx(2 - 4.302653 / math.sqrt(3), abs=1e-6)
+
+
 def test_t_quantiles_refuse_no_degrees_of_freedom() -> None:
     with pytest.raises(ValueError, match="0 degrees"):
         t_quantile(0.975, 0)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from burnish.cli import checking, data, judging, measuring, scaling
+from burnish.cli import checking, data, judging, machine, measuring, scaling
 from burnish.cli.given import (
     Json,
     MaxNew,
@@ -238,6 +238,7 @@ app.command()(checking.check)
 app.command()(judging.verify)
 app.command(name="verify serve")(judging.serve)
 app.command()(judging.audit)
+app.command()(machine.bench)
 app.command()(data.data)
 app.command(name="data stats")(data.stats)
 app.command(name="data dedup")(data.dedup)

@@ -135,6 +135,9 @@ def mean_interval(values: Sequence[float], level: float = 0.95, *, low: float = 
     Where the rarer outcome amounts to fewer than ENOUGH problems (`is_rough`), the spread seen says little about the spread
     there is: m then goes linearly to n, which is the most that it can be. There the interval errs on the wide side.
 
+    Values without a bound on one side or both (a loss, a margin) have no such scale: theirs is mean +- t sd / sqrt(n), cut at
+    the bound there is.
+
     Where all values are equal (everything right, everything wrong, one problem) at most a share q = z^2 / (n + z^2) of
     problems is taken to be otherwise, and those anywhere in [low, high]; at 0 % and 100 % this is exactly the Wilson
     interval. `python benchmarks/coverage.py` prints how often it covers. Raises ValueError for no values, for one outside
@@ -147,13 +150,16 @@ def mean_interval(values: Sequence[float], level: float = 0.95, *, low: float = 
     n = len(values)
     if min(values) == max(values):
         return _unvaried(mean, n, level, low, high)
+    t = t_quantile((1 + level) / 2, n - 1)
     scale = high - low
+    if math.isinf(scale):
+        spread = t * math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
+        return Interval(mean, max(low, mean - spread), min(high, mean + spread))
     share = (mean - low) / scale
     variance = math.fsum(((value - mean) / scale) ** 2 for value in values) / (n - 1) / n
     size = share * (1 - share) / variance
     if size > n:
         size = n + (size - n) * min(1.0, _rarer(share, n) / ENOUGH)
-    t = t_quantile((1 + level) / 2, n - 1)
     whole = 1 + t * t / size
     centre = (share + t * t / (2 * size)) / whole
     half = t * math.sqrt(share * (1 - share) / size + t * t / (4 * size * size)) / whole

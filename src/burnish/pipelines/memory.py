@@ -152,8 +152,8 @@ def _products(policy: Policy) -> int:
 
 def _critic(policy: Policy, activations: float) -> float:
     """Weights, gradients, moments and casts of a value network on the policy's decoder, and what its update keeps."""
-    weights = sum(parameter.numel() for parameter in policy.decoder.parameters())
-    products = weights - policy.module.get_input_embeddings().weight.numel()
+    weights: int = sum(parameter.numel() for parameter in policy.decoder.parameters())
+    products: int = weights - policy.module.get_input_embeddings().weight.numel()
     casts = 6.0 if Fused.serves(policy) else 2.0 if policy.compute is torch.bfloat16 else 0.0
     return 16.0 * weights + casts * products + activations
 
