@@ -1,6 +1,6 @@
 """What `burnish check` says a run will take, and what it then takes: peak resident memory of two GRPO steps, three sizes, six ways.
 
-    python benchmarks/memory.py [--quick] [--json]
+    python benchmarks/memory.py [--quick] [--json] [--page docs/models.md] [--sizes 17M 80M 213M] [--ways kernels ...]
 
 Every run is a child process: a model of random weights in the shape of Qwen3 is written to a folder, `burnish train` takes two steps
 (sampled, judged by a coin so that there is a signal, updated, checkpointed, saved), and the kernel says how much memory the process
@@ -19,11 +19,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from report import command_of, heading, machine, options, publish, say, table
+
 SIZES = {
     "tiny": {"hidden_size": 128, "num_hidden_layers": 4, "intermediate_size": 384, "vocab": 2048},
-    "25M": {"hidden_size": 384, "num_hidden_layers": 8, "intermediate_size": 1152, "vocab": 8192},
-    "90M": {"hidden_size": 640, "num_hidden_layers": 12, "intermediate_size": 1920, "vocab": 32768},
-    "230M": {"hidden_size": 896, "num_hidden_layers": 16, "intermediate_size": 2688, "vocab": 65536},
+    "17M": {"hidden_size": 384, "num_hidden_layers": 8, "intermediate_size": 1152, "vocab": 8192},
+    "80M": {"hidden_size": 640, "num_hidden_layers": 12, "intermediate_size": 1920, "vocab": 32768},
+    "213M": {"hidden_size": 896, "num_hidden_layers": 16, "intermediate_size": 2688, "vocab": 65536},
 }
 WAYS: dict[str, dict[str, Any]] = {
     "kernels": {},
@@ -47,7 +51,6 @@ def coin(problem: Problem, response: str) -> Verdict:
 
 
 def write_model(folder: Path, shape: dict[str, int]) -> None:
-    import torch
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -124,7 +127,7 @@ def child(folder: Path, way: str) -> None:
     )
 
 
-def measure(size: str, ways: list[str]) -> list[dict[str, Any]]:
+def measure(size: str, ways: list[str], threads: int) -> list[dict[str, Any]]:
     found = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -137,7 +140,7 @@ def measure(size: str, ways: list[str]) -> list[dict[str, Any]]:
         for way in ways:
             paths = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
             done = subprocess.run(
-                [sys.executable, __file__, "--child", name, way],
+                [sys.executable, __file__, "--child", name, way, "--threads", str(threads)],
                 capture_output=True,
                 text=True,
                 env={**os.environ, "PYTHONPATH": paths},
@@ -146,35 +149,39 @@ def measure(size: str, ways: list[str]) -> list[dict[str, Any]]:
             if done.returncode:
                 sys.exit(f"{size}, {way}: {done.stderr[-2000:]}")
             found.append({"size": size, "way": way, **json.loads(done.stdout.splitlines()[-1])})
+            say(f"{size}, {way}: {found[-1]['ratio']:.2f} of what was measured")
     return found
 
 
+def shown(rows: list[dict[str, Any]]) -> str:
+    """A row for each run, in GiB."""
+    said = []
+    for row in rows:
+        estimate, measured = row["estimate"]["total"] / 2**30, row["measured"] / 2**30
+        path = "kernels" if row["fused"] else "module"
+        parameters = f"{row['parameters']:,}"
+        said.append((row["way"], parameters, path, f"{estimate:.2f}", f"{measured:.2f}", f"{row['ratio']:.2f}"))
+    return table(("run", "parameters", "through", "estimate, GiB", "measured, GiB", "ratio"), said)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the smallest size only")
-    parser.add_argument("--json", action="store_true")
+    parser = options(__doc__)
     parser.add_argument("--sizes", nargs="*", default=None, choices=list(SIZES))
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--child", nargs=2, metavar=("FOLDER", "WAY"), help=argparse.SUPPRESS)
     given = parser.parse_args()
+    torch.set_num_threads(given.threads)
     if given.child:
         child(Path(given.child[0]), given.child[1])
         return
-    sizes = given.sizes or (["tiny"] if given.quick else ["25M", "90M", "230M"])
-    rows = []
-    if not given.json:
-        print(f"{'size':>6} {'way':>14} {'parameters':>12} {'estimate, GiB':>14} {'measured, GiB':>14} {'ratio':>6}")
-    for size in sizes:
-        for row in measure(size, given.ways):
-            rows.append(row)
-            if not given.json:
-                gib = (row["estimate"]["total"] / 2**30, row["measured"] / 2**30)
-                print(
-                    f"{size:>6} {row['way']:>14} {row['parameters']:>12,} {gib[0]:>14.2f} {gib[1]:>14.2f} {row['ratio']:>6.2f}",
-                    flush=True,
-                )
-    if given.json:
-        print(json.dumps({"ratio": {}, "runs": rows}))
+    command, facts = command_of("memory.py"), machine(given.threads)
+    rows: list[dict[str, Any]] = []
+    for size in given.sizes or (["tiny"] if given.quick else ["17M", "80M", "213M"]):
+        rows += measure(size, given.ways, given.threads)
+    off = max(abs(1 - row["ratio"]) for row in rows)
+    result = {"command": command, "machine": facts, "runs": rows, "largest_error": off, "ratio": {}}
+    sentence = f"The estimate is at most {off:.0%} off."
+    publish(given, result, f"{heading(command, facts)}\n{shown(rows)}\n\n{sentence}", "memory estimate")
 
 
 if __name__ == "__main__":

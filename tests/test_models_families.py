@@ -55,7 +55,8 @@ def test_in_bfloat16_the_gap_to_the_learner_stays_small(name: str, folder: Any) 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_table_of_the_page_says_what_is_chosen(name: str, folder: Any) -> None:
     page = Path(__file__).resolve().parents[1] / "docs" / "models.md"
-    assert families.row(name, load(str(folder(name)), "bfloat16")) in page.read_text().splitlines()
+    row = families.row(name, load(str(folder(name)), "bfloat16"))
+    assert any(line.startswith(row) for line in page.read_text().splitlines())
 
 
 @pytest.mark.parametrize("name", ["Qwen3", "Gemma 3", "Falcon-H1", "RWKV"])
