@@ -7,8 +7,8 @@
 
 One supervised optimizer step on rows of uneven length, for a shape of benchmarks/shapes.py with random weights. The two sides take turns
 in one run. TRL's SFTTrainer gets its fastest settings first: attention, precision, order of the rows, split of the batch and allocator
-are tried one after the other; --trl fixes them instead. Its clock leaves out the making of batches, ours does not. M is for our side
-alone: two learners of that size do not fit into 24 GiB.
+are tried one after the other; --trl fixes them instead, --settings takes those of an earlier run. Its clock leaves out the making of
+batches, ours does not. M is for our side alone: two learners of that size do not fit into 24 GiB.
 
 Efficiency is the arithmetic of our matrix products over the whole update's time, as a share of what the same products reach alone, one
 after the other, in the same run. --memory measures peaks instead, in a process of its own for each case, above that before its first
@@ -42,7 +42,7 @@ from burnish.policy.fused_layer import Product
 from burnish.policy.model import Policy, from_scratch, load, tune_allocator
 from burnish.policy.tokenizer import train_tokenizer
 from burnish.records import Key, Sample, Tokens
-from peers import Peer, described, fixed, search
+from peers import Peer, described, fixed, found, search
 from report import command_of, heading, machine, options, publish, say, table
 from shapes import COMMON, SHAPES, made
 
@@ -143,13 +143,14 @@ def trl(args: argparse.Namespace, folder: Path, settings: dict[str, Any]) -> Pee
 
 def settings_for(args: argparse.Namespace, folder: Path, common: dict[str, Any]) -> list[dict[str, Any]]:
     """TRL's settings, fastest first, each with the median of two steps; just one, untried, where they are fixed."""
-    if args.trl or args.quick:
-        return [{"settings": fixed(START, args.trl)}]
+    start = found(args.settings, "trl_settings") if args.settings else START
+    if args.trl or args.quick or args.settings:
+        return [{"settings": fixed(start, args.trl)}]
     say("TRL's settings, each a run of its own:")
 
-    def attempt(choice: dict[str, Any]) -> float:
+    def attempt(choice: dict[str, Any], most: float | None) -> float:
         with trl(args, folder, {**common, **choice, "steps": 3}) as peer:
-            return statistics.median([peer.step()["whole"] for _ in range(3)][1:])
+            return statistics.median([peer.step(most)["whole"] for _ in range(3)][1:])
 
     return search(START, AXES, attempt)
 
@@ -254,7 +255,7 @@ def peak(vocabulary: int, count: int) -> None:
 
 def memory(quick: bool) -> list[dict[str, float]]:
     """Peaks at one and at four times the vocabulary, for batches of several sizes; and what the logits of the whole batch would take."""
-    found = []
+    peaks = []
     for vocabulary in (16_000, 64_000):
         for count in (16, 32) if quick else (32, 64, 128):
             command = [sys.executable, __file__, "--peak", str(vocabulary), str(count)]
@@ -263,22 +264,22 @@ def memory(quick: bool) -> list[dict[str, float]]:
                 sys.exit(f"{count} rows at a vocabulary of {vocabulary} failed: {done.stderr.strip()[-500:]}")
             places = sum(tokens.sampled_count for tokens in rows(count, vocabulary))
             whole = 2 * places * vocabulary / 2**20
-            found.append(
+            peaks.append(
                 {"vocabulary": vocabulary, "rows": count, "peak_mib": float(done.stdout), "all_logits_mib": whole}
             )
-    return found
+    return peaks
 
 
 def publish_memory(given: argparse.Namespace) -> None:
     facts = machine(given.threads)
-    found = memory(given.quick)
+    peaks = memory(given.quick)
     headings = ("vocabulary", "rows", "peak above the start, MiB", "bfloat16 logits of all places at once, MiB")
     cells = [
         (f"{one['vocabulary']:,}", one["rows"], f"{one['peak_mib']:,.0f}", f"{one['all_logits_mib']:,.0f}")
-        for one in found
+        for one in peaks
     ]
     text = f"{heading(command_of('learner.py'), facts)}\n{table(headings, cells)}"
-    publish(given, {"ratio": {}, "machine": facts, "memory": found}, text, "update memory")
+    publish(given, {"ratio": {}, "machine": facts, "memory": peaks}, text, "update memory")
 
 
 def main() -> None:
@@ -287,6 +288,7 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true", help="measure peaks of memory instead")
     parser.add_argument("--trl-python", help="a Python that has TRL; without it only our side is timed")
     parser.add_argument("--trl", action="append", metavar="KEY=VALUE", help=f"fix TRL's settings instead: {[*START]}")
+    parser.add_argument("--settings", type=Path, help="take TRL's from an earlier run's --json FILE; no search")
     parser.add_argument("--steps", type=int, default=5, help="measured updates, after one to warm up")
     parser.add_argument("--deadline", type=float, default=600.0, help="seconds TRL may take to start, or for an update")
     parser.add_argument("--peak", nargs=2, type=int, help=argparse.SUPPRESS)

@@ -6,6 +6,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import statistics
 import subprocess
 import tempfile
@@ -18,6 +19,9 @@ from typing import Any
 from report import say
 
 HERE = Path(__file__).resolve().parent
+HOPELESS, ONCE_S = 2.0, 5.0
+"""Settings that take so many times as long as the best so far, and these seconds for what a first go does once, are given up."""
+
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
 
 
@@ -59,6 +63,7 @@ class Peer:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment,
+                start_new_session=True,  # so that what it started ends with it
             )
         try:
             self._hear("ready")
@@ -70,25 +75,26 @@ class Peer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end()
+        self._end(0.0 if isinstance(error, PeerFailed) else 20.0)
 
-    def _end(self) -> None:
+    def _end(self, patience_s: float = 0.0) -> None:
         self._process.stdin.close()  # its side takes that for the end, and may have processes of its own to end
         try:
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=patience_s)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._process.stdout.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def step(self) -> dict[str, Any]:
+    def step(self, most_s: float | None = None) -> dict[str, Any]:
+        """One go; raises PeerFailed where it takes longer than most_s (not given: than deadline_s), and is then of no more use."""
         try:
             self._process.stdin.write(b"go\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # it has ended: the next line says what it said last
-        self._hear("done")
+        self._hear("done", most_s)
         row: dict[str, Any] = self.timings["steps"][-1]
         return row
 
@@ -97,20 +103,23 @@ class Peer:
         read: dict[str, Any] = json.loads((self._folder / "timings.json").read_text())
         return read
 
-    def _hear(self, word: str) -> None:
-        ready, _, _ = select.select([self._process.stdout], [], [], self.deadline_s)
-        heard = self._process.stdout.readline().decode().strip() if ready else "nothing in time"
+    def _hear(self, word: str, most_s: float | None = None) -> None:
+        ready, _, _ = select.select([self._process.stdout], [], [], most_s or self.deadline_s)
+        if not ready:
+            raise PeerFailed(f"more than {most_s or self.deadline_s:.1f} s")
+        heard = self._process.stdout.readline().decode().strip()
         if heard != word:
             said = (self._folder / "log").read_text().strip().splitlines()
             raise PeerFailed(said[-1] if said else f"no word but {heard!r}")
 
 
 def search(
-    start: dict[str, Any], axes: Mapping[str, Sequence[Any]], attempt: Callable[[dict[str, Any]], float]
+    start: dict[str, Any], axes: Mapping[str, Sequence[Any]], attempt: Callable[[dict[str, Any], float | None], float]
 ) -> list[dict[str, Any]]:
     """Settings and their seconds, fastest first: one axis after the other, each from the best so far.
 
-    attempt  settings -> seconds; raises PeerFailed where the peer cannot run so
+    attempt  (settings, the seconds after which to give up, None at first) -> seconds; raises PeerFailed where the peer cannot run
+             so, and may where it takes longer than that
 
     Raises SystemExit where no settings work.
     """
@@ -119,7 +128,8 @@ def search(
     def one(settings: dict[str, Any]) -> None:
         row: dict[str, Any] = {"settings": settings}
         try:
-            row["seconds"] = attempt(settings)
+            done = [one["seconds"] for one in tried if "failed" not in one]
+            row["seconds"] = attempt(settings, HOPELESS * min(done) + ONCE_S if done else None)
             said = f"{row['seconds']:8.3f} s"
         except PeerFailed as error:
             row["failed"] = str(error)[:200]
@@ -142,6 +152,20 @@ def search(
                 one({**before, axis: value})
     first = best()
     return [first, *(row for row in tried if row is not first)]
+
+
+def found(file: Path, *keys: str) -> dict[str, Any]:
+    """The settings in the result of an earlier run (what its --json FILE wrote), under these keys. SystemExit where they are not there."""
+    try:
+        inner: Any = json.loads(file.read_text())
+        for key in keys:
+            inner = inner[key]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SystemExit(
+            f"{file} holds no settings under {'.'.join(keys)}; give what --json FILE of an earlier run wrote."
+        ) from None
+    settings: dict[str, Any] = inner
+    return settings
 
 
 def fixed(start: Mapping[str, Any], given: Sequence[str] | None) -> dict[str, Any]:

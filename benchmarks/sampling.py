@@ -7,7 +7,8 @@
 Same weights, same prompts, temperature 1, the same ids that end an answer, and so lengths drawn from one distribution on every side
 (benchmarks/shapes.py says which: many short ones, a long tail). Only tokens up to the end of an answer count. Each peer runs in a
 Python of its own (transformers in this one where no other is named) and gets its best settings first: one axis after the other is
-tried, and the fastest is kept; --set fixes them instead. Ours also returns the log-probability of every token, which training needs;
+tried, and the fastest is kept; what takes twice as long as the best so far is given up. --set fixes them instead, and --settings takes
+them from an earlier run. Ours also returns the log-probability of every token, which training needs;
 the peers are not asked for it. The weights of the peers are in the precision that is fastest for them, ours are float32 with
 products in bfloat16. Not for: a server's latency, or prompts that share more than their group's.
 """
@@ -29,7 +30,7 @@ import torch
 
 from burnish.engine.embedded import EmbeddedEngine
 from burnish.policy.model import load, tune_allocator
-from peers import Peer, PeerFailed, described, fixed, median, search
+from peers import Peer, PeerFailed, described, fixed, found, median, search
 from report import command_of, heading, machine, options, publish, say, shortened, table
 from shapes import PROBLEMS, SHAPES, Work, chains, made, tail
 
@@ -94,13 +95,15 @@ def settings_for(
         start["batch"] = max(given.samples, rows // 4)
         axes["batch"] = [max(given.samples, rows // parts) for parts in AXES[name]["batch"]]
     wanted = [pair.partition(":")[2] for pair in given.set or () if pair.partition(":")[0] == name]
-    if wanted or given.quick:
+    if given.settings:
+        start = found(given.settings, "settings", name)
+    if wanted or given.quick or given.settings:
         return fixed(start, wanted), []
     say(f"{NAMES[name]}: its settings, each a run of its own")
 
-    def attempt(chosen: dict[str, Any]) -> float:
+    def attempt(chosen: dict[str, Any], most: float | None) -> float:
         with peer_of(name, python, common, chosen, given.search_deadline) as peer:
-            row = peer.step()
+            row = peer.step(most)
             # Seconds for as many tokens as this work has on average: draws differ in how many they are.
             return float(row["seconds"] / row["tokens"] * rows * given.mean)
 
@@ -111,13 +114,13 @@ def settings_for(
 def pythons(given: argparse.Namespace) -> dict[str, str]:
     """Peer -> the Python that has it, of those that were asked for."""
     here = given.trl_python or sys.executable
-    found = {"transformers": here, "continuous": here}
+    there = {"transformers": here, "continuous": here}
     if given.vllm_python is not None:
-        found["vllm"] = given.vllm_python
-    for python in found.values():
+        there["vllm"] = given.vllm_python
+    for python in there.values():
         if shutil.which(python) is None:
             sys.exit(f"There is no Python at {python}. docs/performance.md says how the peers are installed.")
-    return {name: python for name, python in found.items() if name in given.peers.split(",")}
+    return {name: python for name, python in there.items() if name in given.peers.split(",")}
 
 
 def arguments() -> argparse.Namespace:
@@ -134,8 +137,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=512, help="most rows our engine decodes together")
     parser.add_argument("--repeats", type=int, default=5, help="measured goes of each side, in turns")
     parser.add_argument("--set", action="append", metavar="PEER:KEY=VALUE", help="fix a peer's settings; no search")
+    parser.add_argument("--settings", type=Path, help="take the peers' from an earlier run's --json FILE; no search")
     parser.add_argument("--deadline", type=float, default=3600.0, help="seconds a peer may take to start, or for a go")
-    parser.add_argument("--search-deadline", type=float, default=900.0, help="the same, for each setting tried")
+    parser.add_argument("--search-deadline", type=float, default=300.0, help="the same, for each setting tried")
     parser.add_argument("--cache-gib", type=int, help="vLLM's cache (default: 2, and 6 for shape M)")
     given = parser.parse_args()
     given.problems = given.problems or (8 if given.quick else PROBLEMS[given.shape])

@@ -42,7 +42,7 @@ from burnish.records import Completion, Problem, Sampling
 from burnish.rollout import Sampler
 from burnish.tasks import load as load_task
 from burnish.verify.pool import Pool
-from peers import described, fixed, median
+from peers import described, fixed, found, median
 from report import command_of, heading, machine, options, publish, say, shortened, table
 from shapes import made, pretrained
 from trl_peer import LEGEND, START, fastest, trl
@@ -205,7 +205,10 @@ def _remarks(result: dict[str, Any]) -> list[str]:
     ours, theirs = result["ours"]["steps"], result["trl"]
     said = []
     if theirs["steps"]:
-        said.append(f"TRL's settings, the fastest of {max(1, len(theirs['tried']))}: {described(theirs['settings'])}.")
+        tried = (
+            f"the fastest of {len(theirs['tried'])}" if theirs["tried"] else "given and not searched for in this run"
+        )
+        said.append(f"TRL's settings, {tried}: {described(theirs['settings'])}.")
     whole = [one for one in theirs["tried"] if "failed" not in one and one["settings"]["precision"] != "bfloat16"]
     if whole and theirs["settings"]["precision"] == "bfloat16":
         like = min(whole, key=lambda one: one["whole"])
@@ -229,6 +232,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=5, help="measured steps, after one to warm up")
     parser.add_argument("--search-steps", type=int, default=2, help="measured steps for each of TRL's settings tried")
     parser.add_argument("--trl", action="append", metavar="KEY=VALUE", help=f"fix TRL's settings instead: {[*START]}")
+    parser.add_argument("--settings", type=Path, help="take TRL's from an earlier run's --json FILE; no search")
     parser.add_argument("--problems", type=int, default=64)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--max-new", type=int, default=96)
@@ -264,7 +268,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         tried: list[dict[str, Any]] = []
         peer = None
         if args.trl_python is not None:
-            if args.trl or args.quick:
+            if args.settings:
+                chosen = found(args.settings, "trl", "settings")
+            if args.trl or args.quick or args.settings:
                 chosen = fixed(chosen, args.trl)
             else:
                 say("TRL's settings, each a run of its own:")

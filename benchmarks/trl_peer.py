@@ -35,9 +35,9 @@ def fastest(args: argparse.Namespace, folder: Path, common: dict[str, Any]) -> l
     rows = args.problems * args.samples
     parts: dict[str, dict[str, float]] = {}
 
-    def attempt(choice: dict[str, Any]) -> float:
+    def attempt(choice: dict[str, Any], most: float | None) -> float:
         with trl(args, folder, {**common, **choice, "steps": args.search_steps + 1}) as peer:
-            steps = [peer.step() for _ in range(args.search_steps + 1)][1:]
+            steps = [peer.step(most) for _ in range(args.search_steps + 1)][1:]
         parts[str(choice)] = {part: median(steps, part) for part in ("sampling", "verifying", "updating", "whole")}
         return parts[str(choice)]["whole"]
 

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,10 @@ def test_the_search_keeps_the_fastest_of_every_axis_and_passes_over_what_fails(m
     monkeypatch.syspath_prepend(str(FOLDER))
     from peers import PeerFailed, search  # type: ignore[import-not-found]
 
-    def seconds(settings: dict[str, Any]) -> float:
+    given_up: list[float | None] = []
+
+    def seconds(settings: dict[str, Any], most: float | None) -> float:
+        given_up.append(most)
         if settings["cache"] == "compiled":
             raise PeerFailed("no compiler")
         return 10.0 / settings["batch"] + (1.0 if settings["dtype"] == "float32" else 0.0)
@@ -111,6 +115,48 @@ def test_the_search_keeps_the_fastest_of_every_axis_and_passes_over_what_fails(m
     tried = search({"batch": 2, "cache": "dynamic", "dtype": "float32"}, axes, seconds)
     assert tried[0] == {"settings": {"batch": 5, "cache": "dynamic", "dtype": "bfloat16"}, "seconds": 2.0}
     assert [row.get("failed") for row in tried].count("no compiler") == 1 and len(tried) == 5
+    # Six seconds at first, then eleven and three: twice the best of those before, and five seconds.
+    assert given_up == [None, 17.0, 17.0, 11.0, 11.0]
+
+
+def test_a_peer_that_takes_too_long_is_ended_with_what_it_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from peers import Peer, PeerFailed
+
+    side = tmp_path / "side.py"
+    side.write_text(
+        f"import sys; sys.path.insert(0, {str(FOLDER)!r})\n"
+        "import pathlib, subprocess, time\n"
+        "from turns import settings_of\n"
+        "settings, turns = settings_of(sys.argv)\n"
+        "child = subprocess.Popen(['sleep', '60'])\n"
+        "turns.facts = {'child': child.pid}\n"
+        "turns.say('ready')\n"
+        "turns.wait()\n"
+        "time.sleep(60)\n"
+    )
+    child = 0
+    with pytest.raises(PeerFailed, match=r"more than 0\.2 s"), Peer(sys.executable, str(side), {}) as peer:
+        child = peer.timings["facts"]["child"]
+        peer.step(0.2)
+    stat = Path(f"/proc/{child}/stat")
+    deadline = time.monotonic() + 10
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline, "its child is still there"
+        time.sleep(0.01)
+
+
+def test_settings_are_read_from_the_result_of_an_earlier_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from peers import found
+
+    file = tmp_path / "T.json"
+    file.write_text(json.dumps({"settings": {"vllm": {"rows": 64}}}))
+    assert found(file, "settings", "vllm") == {"rows": 64}
+    with pytest.raises(SystemExit, match=r"holds no settings under settings\.continuous"):
+        found(file, "settings", "continuous")
 
 
 def test_lengths_of_the_work_have_the_mean_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

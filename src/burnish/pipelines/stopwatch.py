@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from burnish.algos import recipes
 from burnish.config import OptimizerConfig
-from burnish.engine.embedded import EmbeddedEngine
+from burnish.engine.choice import Serving, engine_for
 from burnish.journal import Journal
 from burnish.journal.observe import observe
 from burnish.learner.learner import Learner, Optimization
@@ -56,7 +56,7 @@ class Size:
 class _Watched:
     """The engine, noting when its last completion came."""
 
-    def __init__(self, engine: EmbeddedEngine) -> None:
+    def __init__(self, engine: Serving) -> None:
         self._engine = engine
         self.version, self.ended = 0, 0.0
 
@@ -79,7 +79,7 @@ class Step:
         self, policy: Policy, task: Task, pool: Pool, problems: Sequence[Problem], size: Size, seed: int
     ) -> None:
         self.policy, self.size = policy, size
-        self.engine = _Watched(EmbeddedEngine(policy))
+        self.engine = _Watched(engine_for(policy))
         renderer = Renderer(policy.tokenizer)
         self.prompts: list[Prompt] = [renderer.prompt(problem, task.messages(problem)) for problem in problems]
         check_room(self.prompts, size.max_new, policy.context)
