@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,10 +13,10 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 import families
-from burnish.engine.choice import engine_for
+from burnish.engine.choice import Serving, engine_for
 from burnish.errors import ConfigError, DataError, ModelError
 from burnish.learner.batch import batches
-from burnish.policy.model import Policy
+from burnish.policy.model import Policy, load
 from burnish.policy.tokenizer import plain_template
 from burnish.prompts import Renderer, response
 from burnish.records import Key, Message, Problem, Request, Sample, Sampling, Tokens
@@ -242,16 +244,36 @@ TEXT = st.lists(
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(question=TEXT, system=st.none() | st.just("Be brief."), seed=st.integers(0, 1000))
 def test_the_ids_sampled_from_are_the_ids_trained_on(name: str, question: str, system: str | None, seed: int) -> None:
-    """Whatever is asked: two rows of one prompt, drawn by the engine, in each of the layouts a learner lays them in."""
     subject = policy(name)
     renderer = Renderer(subject.tokenizer, system if TEMPLATES[name].system else None)
+    assert_the_ids_stay(subject, engine_for(subject), renderer, question, seed)
+
+
+@cache
+def served(name: str) -> tuple[Policy, Serving]:
+    """A family's own network under its own template, and the engine it gets."""
+    with tempfile.TemporaryDirectory() as folder:
+        subject = load(str(families.write(name, Path(folder))), "float32")
+    return subject, engine_for(subject)
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(question=TEXT, seed=st.integers(0, 1000))
+def test_so_they_are_in_every_family(name: str, question: str, seed: int) -> None:
+    subject, engine = served(name)
+    assert_the_ids_stay(subject, engine, Renderer(subject.tokenizer), question, seed)
+
+
+def assert_the_ids_stay(subject: Policy, engine: Serving, renderer: Renderer, question: str, seed: int) -> None:
+    """Whatever is asked: two rows of one prompt, drawn by the engine, in each of the layouts a learner lays them in."""
     problem = replace(PROBLEM, question=question)
     prompt = renderer.prompt(problem, (Message("user", question),))
     listed = [
         Request(Key("p", i), prompt, Sampling(max_new=5, stop_ids=renderer.stop_ids(subject.stop_ids), seed=seed))
         for i in range(2)
     ]
-    drawn = sorted(engine_for(subject).generate(listed), key=lambda one: one.key.index)
+    drawn = sorted(engine.generate(listed), key=lambda one: one.key.index)
     spines = [Tokens.join(prompt.ids, one.ids, one.logprobs) for one in drawn]
     samples = [
         Sample(one.key, tokens, (1.0,) * len(tokens.ids), 1.0, 0, 0) for one, tokens in zip(drawn, spines, strict=True)

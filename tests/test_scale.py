@@ -232,6 +232,12 @@ def occupied(terminal: Terminal, base: Path) -> Said:
     return terminal("scale", base, *ARGUMENTS, "--method", "vote", "--out", "out", "--json")
 
 
+def test_two_answers_are_enough_to_vote_on(terminal: Terminal, desk: Path, tiny_base: Path) -> None:
+    """The four that chains would take are nobody's wish where no method has chains."""
+    given = ["--task", "chain", *CHAIN, "-n", 8, "--max-new", 32, "--workers", 1]
+    assert terminal("scale", tiny_base, *given, "--samples", 2, "--method", "vote", "--out", "out").code == 0
+
+
 def test_a_folder_that_holds_something_is_not_written_over(terminal: Terminal, desk: Path, tiny_base: Path) -> None:
     (desk / "out").mkdir()
     (desk / "out" / "mine.txt").write_text("mine")

@@ -18,6 +18,8 @@ MEND = (
 """What self-refinement asks (Madaan et al. 2023, arXiv 2303.17651), where nothing else is given."""
 WAIT = "Wait"
 """What is written in place of the end of a thought (s1, Muennighoff et al. 2025, arXiv 2501.19393)."""
+OF_CHAINS = ("mended", "forced", "thinking")
+"""The methods that take the first answers of the pool further."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ def check(plan: Plan) -> None:
         )
     if over := [n for n in pooled.ns if n > pooled.samples]:
         raise ConfigError(f"-k {over[0]} needs {over[0]} answers to each problem, but --samples is {pooled.samples}.")
-    if chained.count > pooled.samples:
+    chains = not compared.methods or compared.beside is not None or set(compared.methods) & set(OF_CHAINS)
+    if chains and chained.count > pooled.samples:
         raise ConfigError(
             f"--chains {chained.count} is more than the pool has: --samples is {pooled.samples} answers to each problem."
         )
@@ -131,7 +134,7 @@ def _check_effect(plan: Plan) -> None:
         ("-k", bool(pooled.ns), votes),
         ("--reward-model", pooled.reward_model is not None, WITH_REWARD_MODEL),
         ("--confidence", pooled.confidence != Pooled().confidence, ("vote_sure",)),
-        ("--chains", chained.count != alone.count and plan.compared.beside is None, ("mended", "forced", "thinking")),
+        ("--chains", chained.count != alone.count and plan.compared.beside is None, OF_CHAINS),
         ("--rounds", chained.rounds != alone.rounds, ("mended",)),
         ("--ask", chained.ask != alone.ask, ("mended",)),
         ("--think", bool(chained.thoughts), ("forced",)),
