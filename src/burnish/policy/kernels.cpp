@@ -171,58 +171,95 @@ inline void widen(const bf* from, int stride, int rows, int D, float* by_row, in
     }
 }
 
-// `heads` queries (1 or 2) of one key head against `count` keys, NV vectors wide; then the weighted sum of as many values.
-template <int NV, int HEADS>
-inline void dots(const float* query, int D, const bf* keys, int count, float* score, int ld) {
-    vf q[HEADS][NV];
-    for (int h = 0; h < HEADS; ++h)
-        for (int v = 0; v < NV; ++v) q[h][v] = load(query + h * D + v * W);
+// ---- pages: S positions (a multiple of 16) of K heads. Keys [K, D / 2, S, 2], so that sixteen positions are scored at once, two of
+// their numbers in one word; values [K, S, D]. What a query gets never depends on which queries are computed beside it.
+
+// Q queries against V x 16 positions of one page.
+template <int Q, int V>
+inline void score_page(const float* query, int D, const bf* keys, int S, float* score, int ld) {
+    vf acc[Q][V] = {};
+    for (int i = 0; i < D / 2; ++i) {
+        vf even[V], odd[V];
+        for (int v = 0; v < V; ++v) {
+            vu pair;
+            std::memcpy(&pair, keys + 2 * ((size_t)i * S + v * W), sizeof pair);
+            even[v] = (vf)(pair << 16);
+            odd[v] = (vf)(pair & 0xffff0000u);
+        }
+        for (int q = 0; q < Q; ++q) {
+            vf a = all(query[q * D + 2 * i]), b = all(query[q * D + 2 * i + 1]);
+            for (int v = 0; v < V; ++v) acc[q][v] += a * even[v];
+            for (int v = 0; v < V; ++v) acc[q][v] += b * odd[v];
+        }
+    }
+    for (int q = 0; q < Q; ++q)
+        for (int v = 0; v < V; ++v) store(score + (size_t)q * ld + v * W, acc[q][v]);
+}
+template <int V>
+inline void score_stretch(int M, const float* query, int D, const bf* keys, int S, float* score, int ld) {
+    int m = 0;
+    for (; m + 6 <= M; m += 6) score_page<6, V>(query + m * D, D, keys, S, score + (size_t)m * ld, ld);
+    switch (M - m) {
+        case 5: score_page<5, V>(query + m * D, D, keys, S, score + (size_t)m * ld, ld); break;
+        case 4: score_page<4, V>(query + m * D, D, keys, S, score + (size_t)m * ld, ld); break;
+        case 3: score_page<3, V>(query + m * D, D, keys, S, score + (size_t)m * ld, ld); break;
+        case 2: score_page<2, V>(query + m * D, D, keys, S, score + (size_t)m * ld, ld); break;
+        case 1: score_page<1, V>(query + m * D, D, keys, S, score + (size_t)m * ld, ld); break;
+    }
+}
+inline void score_all(int M, const float* query, int D, const bf* keys, int S, float* score, int ld) {
+    int s = 0;
+    for (; s + 2 * W <= S; s += 2 * W) score_stretch<2>(M, query, D, keys + 2 * s, S, score + s, ld);
+    if (s < S) score_stretch<1>(M, query, D, keys + 2 * s, S, score + s, ld);
+}
+
+// Q queries' weighted sums of `count` values, V x 16 of their numbers, added to what is there.
+template <int Q, int V>
+inline void mix_page(const float* weight, int ld, const bf* values, int D, int count, float* into) {
+    vf acc[Q][V];
+    for (int q = 0; q < Q; ++q)
+        for (int v = 0; v < V; ++v) acc[q][v] = load(into + q * D + v * W);
     for (int j = 0; j < count; ++j) {
-        vf dot[HEADS] = {};
-        for (int v = 0; v < NV; ++v) {
-            vf key = load(keys + (size_t)j * D + v * W);
-            for (int h = 0; h < HEADS; ++h) dot[h] += q[h][v] * key;
-        }
-        for (int h = 0; h < HEADS; ++h) score[h * ld + j] = sum(dot[h]);
+        vf value[V];
+        for (int v = 0; v < V; ++v) value[v] = load(values + (size_t)j * D + v * W);
+        for (int q = 0; q < Q; ++q)
+            for (int v = 0; v < V; ++v) acc[q][v] += value[v] * weight[(size_t)q * ld + j];
+    }
+    for (int q = 0; q < Q; ++q)
+        for (int v = 0; v < V; ++v) store(into + q * D + v * W, acc[q][v]);
+}
+template <int V>
+inline void mix_stretch(int M, const float* weight, int ld, const bf* values, int D, int count, float* into) {
+    int m = 0;
+    for (; m + 6 <= M; m += 6) mix_page<6, V>(weight + (size_t)m * ld, ld, values, D, count, into + m * D);
+    switch (M - m) {
+        case 5: mix_page<5, V>(weight + (size_t)m * ld, ld, values, D, count, into + m * D); break;
+        case 4: mix_page<4, V>(weight + (size_t)m * ld, ld, values, D, count, into + m * D); break;
+        case 3: mix_page<3, V>(weight + (size_t)m * ld, ld, values, D, count, into + m * D); break;
+        case 2: mix_page<2, V>(weight + (size_t)m * ld, ld, values, D, count, into + m * D); break;
+        case 1: mix_page<1, V>(weight + (size_t)m * ld, ld, values, D, count, into + m * D); break;
     }
 }
-template <int NV, int HEADS>
-inline void mix(const float* weight, int ld, const bf* values, int D, int count, float* into) {
-    vf acc[HEADS][NV];
-    for (int h = 0; h < HEADS; ++h)
-        for (int v = 0; v < NV; ++v) acc[h][v] = load(into + h * D + v * W);
-    for (int j = 0; j < count; ++j)
-        for (int v = 0; v < NV; ++v) {
-            vf value = load(values + (size_t)j * D + v * W);
-            for (int h = 0; h < HEADS; ++h) acc[h][v] += value * weight[h * ld + j];
-        }
-    for (int h = 0; h < HEADS; ++h)
-        for (int v = 0; v < NV; ++v) store(into + h * D + v * W, acc[h][v]);
+inline void mix_all(int M, const float* weight, int ld, const bf* values, int D, int count, float* into) {
+    int d = 0;
+    for (; d + 4 * W <= D; d += 4 * W) mix_stretch<4>(M, weight, ld, values + d, D, count, into + d);
+    if (d < D) mix_stretch<2>(M, weight, ld, values + d, D, count, into + d);
 }
-template <int NV>
-void dots_of(int R, const float* query, int D, const bf* keys, int count, float* score, int ld) {
-    int r = 0;
-    for (; r + 2 <= R; r += 2) dots<NV, 2>(query + r * D, D, keys, count, score + r * ld, ld);
-    if (r < R) dots<NV, 1>(query + r * D, D, keys, count, score + r * ld, ld);
-}
-template <int NV>
-void mix_of(int R, const float* weight, int ld, const bf* values, int D, int count, float* into) {
-    int r = 0;
-    for (; r + 2 <= R; r += 2) mix<NV, 2>(weight + r * ld, ld, values, D, count, into + r * D);
-    if (r < R) mix<NV, 1>(weight + r * ld, ld, values, D, count, into + r * D);
-}
-struct Width { decltype(&dots_of<2>) dots; decltype(&mix_of<2>) mix; };
-inline Width width_of(int D) {  // D is a multiple of 32, up to 256
-    switch (D / 32) {
-        case 1: return {dots_of<2>, mix_of<2>};
-        case 2: return {dots_of<4>, mix_of<4>};
-        case 3: return {dots_of<6>, mix_of<6>};
-        case 4: return {dots_of<8>, mix_of<8>};
-        case 5: return {dots_of<10>, mix_of<10>};
-        case 6: return {dots_of<12>, mix_of<12>};
-        case 7: return {dots_of<14>, mix_of<14>};
-        default: return {dots_of<16>, mix_of<16>};
+
+// Softmax of one query's scores: what is outside [low, limit) gets no weight. From `base` to `end`, both multiples of 16.
+inline void weigh(float* w, int base, int low, int limit, int end) {
+    for (int j = base; j < low; ++j) w[j] = -INFINITY;
+    for (int j = limit; j < end; ++j) w[j] = -INFINITY;
+    vf high = load(w + base), total{};
+    for (int j = base + W; j < end; j += W) { vf v = load(w + j); high = v < high ? high : v; }
+    float most = top(high);
+    for (int j = base; j < end; j += W) {
+        vf e = exponential(load(w + j) - most);
+        store(w + j, e);
+        total += e;
     }
+    float whole = 1.0f / sum(total);
+    for (int j = base; j < end; j += W) store(w + j, load(w + j) * whole);
 }
 
 }  // namespace
@@ -547,60 +584,76 @@ void attend_backward(int G, const int32_t* groups, const int32_t* spans, int H, 
         }
 }
 
-// One decode step's attention. The new token's key and value are normed, turned and written to its row's own cache first.
-// qkv [B, (H + 2K) D]; prompt stores [slots, K, prompt_width, D]; row stores [rows, K, row_width, D]; row b owns row slot b.
-void decode_attend(int B, int H, int K, int D, const bf* qkv, const float* norm_q, const float* norm_k, float epsilon,
-                   const float* cosine, const float* sine, const bf* prompt_key, const bf* prompt_value, int prompt_width,
-                   const int64_t* slot_B, const int64_t* length_B, bf* row_key, bf* row_value, int row_width,
-                   const int64_t* written_B, float scale, int window, bf* out) {
-    int R = H / K, wide = (H + 2 * K) * D;
-    Width wide_as = width_of(D);
-#pragma omp parallel for schedule(static) collapse(2) if (B > 1)
-    for (int b = 0; b < B; ++b)
+// Queries, keys and values of N new places: all normed and turned; keys and values go to their place (page * S + offset) in the pages,
+// queries [N, H D] out.
+void page_write(int N, int H, int K, int D, int S, const bf* qkv, const float* norm_q, const float* norm_k, float epsilon,
+                const int64_t* position_N, const float* cosine, const float* sine, const int64_t* place_N, bf* keys, bf* values,
+                bf* query) {
+    int wide = (H + 2 * K) * D;
+#pragma omp parallel for schedule(static) if (N > 1)
+    for (int n = 0; n < N; ++n) {
+        const float* c = cosine + position_N[n] * (D / 2);
+        const float* s = sine + position_N[n] * (D / 2);
+        const bf* row = qkv + (size_t)n * wide;
+        for (int h = 0; h < H; ++h) turn(row + h * D, norm_q, epsilon, c, s, D, query + ((size_t)n * H + h) * D);
+        size_t page = place_N[n] / S, offset = place_N[n] % S;
         for (int k = 0; k < K; ++k) {
-            int P = (int)length_B[b], C = (int)written_B[b] + 1, J = P + C, low = window ? std::max(0, J - window) : 0;
-            const float* c = cosine + (size_t)(J - 1) * (D / 2);
-            const float* s = sine + (size_t)(J - 1) * (D / 2);
-            const bf* row = qkv + (size_t)b * wide;
-            bf* keys = row_key + ((size_t)b * K + k) * row_width * D;
-            bf* values = row_value + ((size_t)b * K + k) * row_width * D;
-            turn(row + (H + k) * D, norm_k, epsilon, c, s, D, keys + (size_t)(C - 1) * D);
-            std::memcpy(values + (size_t)(C - 1) * D, row + (H + K + k) * D, sizeof(bf) * D);
-            const bf* before_keys = prompt_key + ((size_t)slot_B[b] * K + k) * prompt_width * D;
-            const bf* before_values = prompt_value + ((size_t)slot_B[b] * K + k) * prompt_width * D;
-            float* cursor = scratch.room((size_t)R * (up(J) + D) + 64);
-            float* score = scratch.take((size_t)up(J) * R, cursor);
-            float* query = scratch.take((size_t)R * D, cursor);
-            int ld = up(J);
-            for (int r = 0; r < R; ++r) {
-                bf q[256];
-                turn(row + (k * R + r) * D, norm_q, epsilon, c, s, D, q);
-                for (int d = 0; d < D; d += W) store(query + r * D + d, load(q + d) * scale);
+            bf key[256];
+            turn(row + (H + k) * D, norm_k, epsilon, c, s, D, key);
+            bf* to = keys + (page * K + k) * S * D + 2 * offset;
+            for (int i = 0; i < D / 2; ++i) std::memcpy(to + (size_t)2 * i * S, key + 2 * i, 2 * sizeof(bf));
+            std::memcpy(values + ((page * K + k) * S + offset) * D, row + (H + K + k) * D, sizeof(bf) * D);
+        }
+    }
+}
+
+// Attention of new places over pages. Place n belongs to row row_N[n] of `table` [rows, table_width], whose entry p is the page of
+// positions p S .. p S + S - 1, and sees the positions up to its own. `tile` [tiles, 3]: consecutive places, how many, and how many
+// of their first pages are the same ones, which are then read once for all of them. `window` 0 means none.
+void paged_attend(int tiles, const int32_t* tile, int H, int K, int D, int S, const bf* query, const bf* keys, const bf* values,
+                  const int32_t* table, int table_width, const int32_t* row_N, const int64_t* position_N, float scale, int window,
+                  bf* out) {
+    int R = H / K;
+    size_t head = (size_t)S * D;
+#pragma omp parallel for schedule(dynamic) collapse(2) if (tiles * K > 1)
+    for (int t = 0; t < tiles; ++t)
+        for (int k = 0; k < K; ++k) {
+            int first = tile[3 * t], count = tile[3 * t + 1], shared = tile[3 * t + 2], M = count * R, most = 0, least = 1 << 30;
+            for (int i = 0; i < count; ++i) {
+                int limit = (int)position_N[first + i] + 1;
+                most = std::max(most, limit);
+                least = std::min(least, window ? std::max(0, limit - window) : 0);
             }
-            // Two stretches: what is left in the window of the prompt, then of the row's own.
-            int before = std::max(0, P - low), own_low = std::max(0, low - P), own = C - own_low;
-            wide_as.dots(R, query, D, before_keys + (size_t)std::min(low, P) * D, before, score + low, ld);
-            wide_as.dots(R, query, D, keys + (size_t)own_low * D, own, score + P + own_low, ld);
-            for (int r = 0; r < R; ++r) {
-                float* w = score + r * ld;
-                for (int j = 0; j < low; ++j) w[j] = -INFINITY;
-                for (int j = J; j < ld; ++j) w[j] = -INFINITY;
-                vf high = load(w), total{};
-                for (int j = W; j < ld; j += W) { vf v = load(w + j); high = v < high ? high : v; }
-                float most = top(high);
-                for (int j = 0; j < ld; j += W) {
-                    vf e = exponential(load(w + j) - most);
-                    store(w + j, e);
-                    total += e;
-                }
-                float whole = 1.0f / sum(total);
-                for (int j = 0; j < ld; j += W) store(w + j, load(w + j) * whole);
+            int from = least / S, ld = (most + S - 1) / S * S;  // the first page anyone reads, and where the last one ends
+            float* cursor = scratch.room((size_t)M * (ld + D) + 64);
+            float* score_MJ = scratch.take((size_t)M * ld, cursor);
+            float* query_MD = scratch.take((size_t)M * D, cursor);
+            for (int m = 0; m < M; ++m) {
+                const bf* q = query + ((size_t)(first + m / R) * H + k * R + m % R) * D;
+                for (int d = 0; d < D; d += W) store(query_MD + m * D + d, load(q + d) * scale);
             }
-            std::memset(query, 0, sizeof(float) * R * D);  // done with: now the output
-            wide_as.mix(R, score + low, ld, before_values + (size_t)std::min(low, P) * D, D, before, query);
-            wide_as.mix(R, score + P + own_low, ld, values + (size_t)own_low * D, D, own, query);
-            bf* to = out + (size_t)b * H * D + k * R * D;
-            for (int d = 0; d < R * D; d += W) store(to + d, load(query + d));
+            const int32_t* common = table + (size_t)row_N[first] * table_width;
+            for (int p = from; p < shared; ++p)
+                score_all(M, query_MD, D, keys + ((size_t)common[p] * K + k) * head, S, score_MJ + p * S, ld);
+            for (int i = 0; i < count; ++i) {
+                const int32_t* own = table + (size_t)row_N[first + i] * table_width;
+                int limit = (int)position_N[first + i] + 1, low = window ? std::max(0, limit - window) : 0;
+                for (int p = std::max(shared, low / S); p * S < limit; ++p)
+                    score_all(R, query_MD + i * R * D, D, keys + ((size_t)own[p] * K + k) * head, S, score_MJ + (size_t)i * R * ld + p * S, ld);
+                for (int r = 0; r < R; ++r) weigh(score_MJ + (size_t)(i * R + r) * ld, from * S, low, limit, ld);
+            }
+            std::memset(query_MD, 0, sizeof(float) * M * D);  // done with: now the output
+            for (int p = from; p < shared; ++p)
+                mix_all(M, score_MJ + p * S, ld, values + ((size_t)common[p] * K + k) * head, D, std::min(S, most - p * S), query_MD);
+            for (int i = 0; i < count; ++i) {
+                const int32_t* own = table + (size_t)row_N[first + i] * table_width;
+                int limit = (int)position_N[first + i] + 1, low = window ? std::max(0, limit - window) : 0;
+                for (int p = std::max(shared, low / S); p * S < limit; ++p)
+                    mix_all(R, score_MJ + (size_t)i * R * ld + p * S, ld, values + ((size_t)own[p] * K + k) * head, D,
+                            std::min(S, limit - p * S), query_MD + i * R * D);
+                bf* to = out + ((size_t)(first + i) * H + k * R) * D;
+                for (int d = 0; d < R * D; d += W) store(to + d, load(query_MD + i * R * D + d));
+            }
         }
 }
 
