@@ -45,7 +45,7 @@ def start(one: Scheduler) -> list[Row]:
     """Admit, compute what is to be computed, begin, and draw a first token."""
     one.admit()
     one.chunks()
-    fresh, _ = one.begin()
+    fresh = one.begin()
     for row in fresh:
         one.length_S[row.slot] = 1
     return fresh
@@ -70,34 +70,25 @@ def test_admission_is_first_come_first_served_and_fills_the_rows() -> None:
     assert live(one) == [("p0", 0), ("p0", 1), ("p1", 0)]
 
 
-def test_full_prompt_pages_are_shared_and_the_partly_filled_one_is_copied_but_for_the_last_row() -> None:
-    """Ten tokens on pages of four: two full pages for all, and one that two rows copy and the third takes."""
+def test_prompt_pages_are_shared_and_what_a_row_draws_stands_on_its_own() -> None:
+    """Ten tokens on pages of four: three pages for all rows, with two places of the last one empty, and one of its own for each."""
     one = scheduler([10], [3])
-    one.admit()
-    one.chunks()
-    _, copies = one.begin()
-    assert [list(one.table_SP[row.slot, :3]) for row in one.live] == [[0, 1, 3], [0, 1, 4], [0, 1, 2]]
-    assert copies == [(2, 3), (2, 4)]
-
-
-def test_a_prompt_that_fills_its_pages_is_not_copied() -> None:
-    one = scheduler([8], [2])
-    one.admit()
-    one.chunks()
-    _, copies = one.begin()
-    assert copies == []
-    assert [list(one.table_SP[row.slot, :3]) for row in one.live] == [[0, 1, 2], [0, 1, 3]]
+    start(one)
+    assert [list(one.table_SP[row.slot, :4]) for row in one.live] == [[0, 1, 2, 3], [0, 1, 2, 4], [0, 1, 2, 5]]
+    running = one.running()
+    assert running.shared_B.tolist() == [3, 3, 3]
+    assert running.gap_B.tolist() == [2, 2, 2]
 
 
 def test_a_row_gets_a_page_when_it_needs_one() -> None:
-    """Three prompt tokens and one drawn: position 3 is written next, and then 4, on a new page."""
+    """Its first page has room for four drawn tokens; the fifth is written when there are five."""
     one = scheduler([3], [1])
     (row,) = start(one)
-    assert one.make_room() == []
-    assert len(row.pages) == 1
-    one.length_S[row.slot] = 2
-    one.make_room()
-    assert len(row.pages) == 2
+    one.length_S[row.slot] = 4
+    assert one.make_room() == ([], [])
+    one.length_S[row.slot] = 5
+    assert one.make_room() == ([], [2])
+    assert row.pages == [1, 2]
 
 
 def test_everything_is_given_back() -> None:
@@ -147,18 +138,17 @@ def test_each_running_row_could_still_get_a_page_after_an_admission() -> None:
 def test_the_youngest_row_gives_its_pages_back_and_waits_at_the_head() -> None:
     one = scheduler([4, 4], [1, 1], pages=5)
     first, second = start(one)
-    for drawn in range(2, 6):  # the fifth token of the first is written to position 8, on a page that nobody has
-        one.length_S[first.slot] = drawn
+    one.length_S[first.slot] = 5  # the fifth needs a page, and nobody has one
     one.length_S[second.slot] = 2
     one.pages.take(1)
-    (lost,) = one.make_room()
+    (lost,), _ = one.make_room()
     assert lost is second
     assert live(one) == [("p0", 0)]
     assert one.pages.free == 1  # its two, less the one the first has got
 
 
 def test_a_row_that_lost_its_pages_computes_its_own_tokens_again() -> None:
-    """A prompt of five on pages of four: the shared page holds four; the fifth and the drawn tokens but the last are its own."""
+    """A prompt of five on two pages of four, three places empty; of three drawn tokens the last goes into the next step."""
     one = scheduler([5], [2], pages=100)
     first, second = start(one)
     one.length_S[second.slot] = 3
@@ -167,23 +157,23 @@ def test_a_row_that_lost_its_pages_computes_its_own_tokens_again() -> None:
     second.ids = (7, 8, 9)
     one.admit()
     (chunk,) = one.chunks()
-    assert (chunk.ids, chunk.start, chunk.resumes) == ((4, 7, 8), 4, True)
-    assert one.begin() == ([], [])
+    assert (chunk.ids, chunk.start, chunk.shared, chunk.gap) == ((7, 8), 5, 2, 3)
+    assert one.begin() == []
     assert live(one) == [("p0", 0), ("p0", 1)]
     assert first.family.fresh == 0
 
 
 def test_the_pages_a_row_takes_at_most() -> None:
-    """10 + 12 tokens, the last of which is not stored: 21 positions are six pages of four; and the page its siblings go on from."""
-    assert most_pages(10, 12, 4, alone=True) == 6
-    assert most_pages(10, 12, 4, alone=False) == 7
-    assert most_pages(8, 12, 4, alone=False) == 5
+    """Ten prompt tokens are three pages of four; of 14 drawn ones 13 are stored, on four; of 13, twelve, on three."""
+    assert most_pages(10, 14, 4) == 7
+    assert most_pages(10, 13, 4) == 6
+    assert most_pages(4, 1, 4) == 2
 
 
 def test_a_request_that_can_never_fit_is_refused_in_one_sentence() -> None:
-    with pytest.raises(EngineError, match=r"p0 needs 7 pages of 4 tokens .* has 6; raise sampling.cache_gib"):
-        scheduler([10], [2], pages=6)
-    scheduler([10], [2], pages=7)
+    with pytest.raises(EngineError, match=r"p0 needs 6 pages of 4 tokens .* has 5; raise sampling.cache_gib"):
+        scheduler([10], [2], pages=5)
+    scheduler([10], [2], pages=6)
 
 
 @settings(max_examples=150, deadline=None)
@@ -193,9 +183,7 @@ def test_whatever_the_pages_every_row_is_served_and_no_page_has_two_owners(data:
     lengths = data.draw(st.lists(st.integers(1, 13), min_size=1, max_size=5))
     samples = [data.draw(st.integers(1, 4)) for _ in lengths]
     page, rows = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 9))
-    least = max(
-        most_pages(length, 12, page, count == 1) for length, count in zip(lengths, samples, strict=True)
-    )
+    least = max(most_pages(length, 12, page) for length in lengths)
     count = least + data.draw(st.integers(0, 20))
     listed = asked(lengths, samples)
     data.draw(st.randoms(use_true_random=False)).shuffle(listed)
@@ -217,27 +205,25 @@ def test_whatever_the_pages_every_row_is_served_and_no_page_has_two_owners(data:
     for _ in range(3000):
         if not one.busy:
             break
-        for row in one.make_room():
+        for row in one.make_room()[0]:
             row.ids, row.slot = tuple(drawn[row.request.key]), -1
         one.admit()
         for chunk in one.chunks():
-            for i, token in enumerate(chunk.ids, start=chunk.start):
+            for i, token in enumerate(chunk.ids, start=chunk.start + chunk.gap):
                 memory[chunk.pages[i // page], i % page] = token
-        fresh, copies = one.begin()
-        for source, target in copies:
-            for offset in range(page):
-                memory[target, offset] = memory.get((source, offset), -1)
+        fresh = one.begin()
         for row in fresh:
             draw(row)
         one.finish([row for row in fresh if row.request.key in done])
+        shared = dict(zip(one.running().slots_B.tolist(), one.running().shared_B.tolist(), strict=True))
         for row in one.live:
-            key, position = row.request.key, int(one.prompt_S[row.slot] + one.length_S[row.slot] - 1)
-            memory[int(one.table_SP[row.slot, position // page]), position % page] = drawn[key][-1]
+            at = shared[row.slot] * page + len(drawn[row.request.key]) - 1
+            memory[int(one.table_SP[row.slot, at // page]), at % page] = drawn[row.request.key][-1]
         for row in one.live:
-            key, position = row.request.key, int(one.prompt_S[row.slot] + one.length_S[row.slot] - 1)
-            table = one.table_SP[row.slot]
-            read = [memory[int(table[p // page]), p % page] for p in range(position + 1)]
-            assert read == [*row.request.prompt.ids, *drawn[key]]
+            table, own = one.table_SP[row.slot], shared[row.slot] * page
+            where = [*range(len(row.request.prompt.ids)), *range(own, own + len(drawn[row.request.key]))]
+            read = [memory[int(table[p // page]), p % page] for p in where]
+            assert read == [*row.request.prompt.ids, *drawn[row.request.key]]
         for row in one.live:
             draw(row)
         one.finish([row for row in one.live if row.request.key in done])
@@ -273,7 +259,7 @@ def budget(pages: int, page: int, one: Policy) -> int:
 def test_no_page_size_budget_row_cap_or_order_changes_a_trace(
     page: int, spare: int, rows: int, prefill: int, order: int
 ) -> None:
-    pages = most_pages(max(LENGTHS), LONG.max_new, page, alone=False) + spare
+    pages = most_pages(max(LENGTHS), LONG.max_new, page) + spare
     options = Options(rows, prefill, page, budget(pages, page, subject()))
     listed = requests(prompts(LENGTHS), 5, LONG)
     random.Random(order).shuffle(listed)
@@ -286,7 +272,7 @@ def test_no_page_size_budget_row_cap_or_order_changes_a_trace(
 
 def test_rows_that_lost_their_pages_end_as_if_they_had_not() -> None:
     """Room for one row and a little: rows are put by again and again, and nothing is drawn twice."""
-    pages = most_pages(9, 40, 4, alone=False) + 6
+    pages = most_pages(9, 40, 4) + 6
     engine = EmbeddedEngine(subject(), options=Options(20, 1000, 4, budget(pages, 4, subject())))
     drawn = by_key(engine.generate(requests(prompts(LENGTHS), 5, LONG)))
     assert engine.preemptions > 5
@@ -300,7 +286,7 @@ def test_windows_and_softcaps_survive_chunks_and_lost_pages(family: str) -> None
     one = policy(family)
     listed = requests(prompts((17, 3, 9)), 4, LONG)
     wanted = by_key(EmbeddedEngine(one).generate(listed))
-    pages = most_pages(17, 40, 4, alone=False) + 6
+    pages = most_pages(17, 40, 4) + 6
     engine = EmbeddedEngine(one, options=Options(12, 5, 4, budget(pages, 4, one)))
     drawn = by_key(engine.generate(listed))
     assert engine.preemptions > 0
@@ -313,7 +299,7 @@ def test_through_the_kernels_lost_pages_move_log_probabilities_by_roundings_alon
     one = policy("qwen3", torch.bfloat16, hidden_size=64, head_dim=32)
     listed = requests(prompts((17, 3, 9)), 6, Sampling(max_new=90, stop_ids=(20, 90, 200), seed=5))
     wanted = by_key(EmbeddedEngine(one).generate(listed))
-    pages = most_pages(17, 90, 16, alone=False) + 6
+    pages = most_pages(17, 90, 16) + 6
     engine = EmbeddedEngine(one, options=Options(18, 16, 16, budget(pages, 16, one)))
     drawn = by_key(engine.generate(listed))
     assert engine.preemptions > 0

@@ -187,16 +187,17 @@ def test_nan_in_one_row_stays_in_that_row_and_shows(call: Kernels) -> None:
 
 
 def paged(
-    call: Kernels, qkv: Tensor, position: list[int], row: list[int], table: Tensor, tiles: list[tuple[int, int, int]],
+    call: Kernels, qkv: Tensor, position: list[int], row: list[int], tiles: list[tuple[int, int, int]], table: Tensor, hole: Tensor,
     stores: tuple[Tensor, Tensor], norms: tuple[Tensor | None, Tensor | None], angles: tuple[Tensor, Tensor], window: int,
 ) -> Tensor:  # fmt: skip
     """Write places to their pages and attend from them."""
     N, S = len(position), stores[0].shape[2]
     position_N, row_N = torch.tensor(position), torch.tensor(row, dtype=torch.int32)
-    place_N = table[row_N.long(), position_N // S].long() * S + position_N % S
+    index_N = position_N + torch.where(position_N < hole[0, 0], 0, hole[0, 1] - hole[0, 0])
+    place_N = table[row_N.long(), index_N // S].long() * S + index_N % S
     query, out = torch.empty(N, H * D, dtype=BF), torch.empty(N, H * D, dtype=BF)
     call.page_write(N, H, K, D, S, qkv.contiguous(), *norms, 1e-6, position_N, *angles, place_N, *stores, query)
-    given = (torch.tensor(tiles, dtype=torch.int32), H, K, D, S, query, *stores, table, table.shape[1], row_N, position_N)
+    given = (torch.tensor(tiles, dtype=torch.int32), H, K, D, S, query, *stores, table, table.shape[1], hole, row_N, index_N)
     call.paged_attend(len(tiles), *given, 0.3, window, out)
     return out
 
@@ -221,25 +222,24 @@ def test_over_pages_a_place_gets_what_it_gets_in_a_whole_row(
         spans, groups = torch.tensor([[0, 0, 0, whole]], dtype=torch.int32), torch.tensor([0, 1], dtype=torch.int32)
         call.attend(1, groups, spans, H, K, D, qk, joined, 0.3, window, out, None)
         wanted.append(out.double())
-    full, pages = prompt // page, -(-whole // page)
+    shared = -(-prompt // page)  # the last of them partly filled
+    pages = shared + -(-own // page)
     table = torch.arange(2 * pages, dtype=torch.int32).flip(0).view(2, pages).contiguous()
-    table[1, :full] = table[0, :full]
+    table[1, :shared] = table[0, :shared]
+    hole = torch.tensor([[prompt, shared * page]] * 2, dtype=torch.int32)
     stores = tuple(torch.full((2 * pages, K, page, D), math.nan, dtype=BF) for _ in range(2))
-    context = (table, stores, norms, angles, window)
 
     def run(chosen: Tensor, position: list[int], row: list[int], tiles: list[tuple[int, int, int]]) -> Tensor:
-        return paged(call, chosen, position, row, context[0], tiles, *context[1:])  # type: ignore[arg-type]
+        return paged(call, chosen, position, row, tiles, table, hole, stores, norms, angles, window)  # type: ignore[arg-type]
 
     for first, last in ((0, 33), (33, prompt)):  # the prompt in two chunks, five places at once
         tiles = [(i, min(5, last - first - i), (first + min(i + 5, last - first) - 1) // page + 1)
                  for i in range(0, last - first, 5)]  # fmt: skip
         out = run(qkv[first:last], list(range(first, last)), [0] * (last - first), tiles)
         close(out, wanted[0][first:last], 2 * EIGHT_BITS)
-    for store in stores:
-        store[int(table[1, full])] = store[int(table[0, full])]  # the partly filled page is the second row's own
     for i in range(own):
         both = torch.stack([qkv[prompt + i], qkv[whole + i]])
-        out = run(both, [prompt + i] * 2, [0, 1], [(0, 2, full)])
+        out = run(both, [prompt + i] * 2, [0, 1], [(0, 2, shared)])
         for row in range(2):
             close(out[row], wanted[row][prompt + i], 2 * EIGHT_BITS)
         alone = run(both, [prompt + i] * 2, [0, 1], [(0, 1, 0), (1, 1, 0)])

@@ -79,13 +79,6 @@ class PagedCache(Cache):  # type: ignore[misc]
         )
         self._stores[layer] = key, value
 
-    def copy(self, pairs: list[tuple[int, int]]) -> None:
-        """Copy whole pages: (source, target)."""
-        source, target = torch.tensor(pairs, device=self.device).unbind(1)
-        for stores in self._stores.values():
-            for store in stores:
-                store[target] = store[source]
-
     def clear(self, pages: list[int]) -> None:
         """Forget the values of pages that change hands: `attend` multiplies what is not live by 0, which NaN survives."""
         chosen = torch.tensor(pages, device=self.device)
@@ -127,14 +120,22 @@ def gathered(store: Tensor, table_BP: Tensor) -> Tensor:
 class Rows:
     """New tokens of rows whose earlier ones are in the pages: count_B tokens from position start_B on.
 
-    shared_B pages come first in the row's table and are those of its group_B; rows of a group stand together.
+    A row's prompt fills its first shared_B pages but for the last gap_B places; what follows stands on pages of its own, so a token
+    at position p after the prompt stands at index p + gap_B of the row's pages. The rows of a group_B have one prompt and stand
+    together. Chunks of a prompt itself have neither shared pages nor a gap.
     """
 
     start_B: NDArray[np.int64]
     count_B: NDArray[np.int64]
     table_BP: NDArray[np.int32]
     shared_B: NDArray[np.int64]
+    gap_B: NDArray[np.int64]
     group_B: NDArray[np.int64]
+
+    def hole_B2(self, page: int) -> NDArray[np.int64]:
+        """The indices [from, to) that hold nothing."""
+        to_B = np.where(self.gap_B > 0, self.shared_B * page, 0)
+        return np.stack([to_B - self.gap_B, to_B], axis=1)
 
 
 class Layout:
@@ -143,15 +144,15 @@ class Layout:
     def __init__(self, rows: Rows, page: int, spare: int, device: torch.device) -> None:
         self._rows, self._page, self._device = rows, page, device
         T = int(rows.count_B.max())
-        self._place_BT = rows.start_B[:, None] + np.arange(T)
+        place_BT = rows.start_B[:, None] + np.arange(T)
+        self._index_BT = place_BT + rows.gap_B[:, None]
         real_BT = np.arange(T) < rows.count_B[:, None]
-        at_BT = np.minimum(self._place_BT // page, rows.table_BP.shape[1] - 1)
+        at_BT = np.minimum(self._index_BT // page, rows.table_BP.shape[1] - 1)
         page_BT = np.where(real_BT, np.take_along_axis(rows.table_BP, at_BT, axis=1), spare)
-        last = int((rows.start_B + rows.count_B).max())
-        self._last_page = -(-last // page)
+        self._last_page = -(-int((rows.start_B + rows.count_B + rows.gap_B).max()) // page)
         self.page_N = self._tensor(page_BT.reshape(-1))
-        self.offset_N = self._tensor((self._place_BT % page).reshape(-1))
-        self.positions_BT = self._tensor(np.where(real_BT, self._place_BT, 0))
+        self.offset_N = self._tensor((self._index_BT % page).reshape(-1))
+        self.positions_BT = self._tensor(np.where(real_BT, place_BT, 0))
         self._hidden: dict[int | None, Tensor] = {}
         self._fold: _Fold | None = None
 
@@ -166,11 +167,8 @@ class Layout:
     def hidden(self, window: int | None) -> Tensor:
         """True where a new token may not look, [B, 1, T, J]."""
         if window not in self._hidden:
-            at_J = torch.arange(self._last_page * self._page, device=self._device)
-            self_BT1 = self._tensor(self._place_BT)[:, :, None]
-            hidden_BTJ = at_J > self_BT1
-            if window is not None:
-                hidden_BTJ = hidden_BTJ | (at_J <= self_BT1 - window)  # a token sees `window` positions, its own included
+            at_1J = torch.arange(self._last_page * self._page, device=self._device)[None]
+            hidden_BTJ = _hidden(at_1J, self._tensor(self._index_BT), self._rows, self._page, window)
             self._hidden[window] = hidden_BTJ[:, None]
         return self._hidden[window]
 
@@ -194,27 +192,41 @@ class Layout:
         return (shared_BKRD + weights[..., W:] @ value_BKCD).view(B, H, -1)
 
 
+def _hidden(at_BJ: Tensor, index_BT: Tensor, rows: Rows, page: int, window: int | None) -> Tensor:
+    """True where a token at index_BT may not look at index at_BJ: after itself, in the hole, or too long ago; [B, T, J]."""
+    from_B11, to_B11, gap_B11 = (
+        torch.from_numpy(part).to(at_BJ.device)[:, None, None] for part in (*rows.hole_B2(page).T.copy(), rows.gap_B)
+    )
+    at_B1J, self_BT1 = at_BJ[:, None], index_BT[:, :, None]
+    hidden_BTJ = (at_B1J > self_BT1) | ((at_B1J >= from_B11) & (at_B1J < to_B11))
+    if window is not None:  # of positions, the token's own included
+        position_B1J = at_B1J - torch.where(at_B1J >= to_B11, gap_B11, 0)
+        hidden_BTJ |= position_B1J <= self_BT1 - gap_B11 - window
+    return hidden_BTJ
+
+
 class _Fold:
     """The rows of a decode step folded under their groups."""
 
     def __init__(self, rows: Rows, page: int, last_page: int, device: torch.device) -> None:
+        self._rows, self._page = rows, page
         B, shared_B = len(rows.start_B), rows.shared_B
-        _, first_U, count_U = np.unique(rows.group_B, return_index=True, return_counts=True)
-        order = np.argsort(first_U)
-        first_U, count_U = first_U[order], count_U[order]
+        first_U = np.flatnonzero(np.diff(rows.group_B, prepend=-1))
+        count_U = np.diff(np.append(first_U, B))
         U, M = len(first_U), int(count_U.max())
         group_B = np.repeat(np.arange(U), count_U)
         rank_B = np.arange(B) - first_U[group_B]
         table_UM = first_U[:, None] + np.minimum(np.arange(M), count_U[:, None] - 1)  # places without a row repeat another
         wide = int(shared_B.max())
-        own = np.minimum(shared_B[:, None] + np.arange(max(1, last_page - int(shared_B.min()))), last_page - 1)
-        at_BC = (shared_B[:, None] * page) + np.arange(own.shape[1] * page)
+        own = shared_B[:, None] + np.arange(max(1, last_page - int(shared_B.min())))
         at_W = np.arange(wide * page)
-        self._self_B1 = torch.from_numpy(rows.start_B[:, None]).to(device)
-        self._at = torch.from_numpy(np.concatenate([np.broadcast_to(at_W, (B, len(at_W))), at_BC], axis=1)).to(device)
-        self._not_shared = torch.from_numpy(at_W >= shared_B[:, None] * page).to(device)
+        # What a narrower group's row has beyond its shared pages is counted among its own.
+        at_BW = np.where(at_W < shared_B[:, None] * page, at_W, np.iinfo(np.int64).max)
+        at_BC = shared_B[:, None] * page + np.arange(own.shape[1] * page)
+        self._at_BJ = torch.from_numpy(np.concatenate([at_BW, at_BC], axis=1)).to(device)
+        self._index_B1 = torch.from_numpy((rows.start_B + rows.gap_B)[:, None]).to(device)
         self.shared_UP = torch.from_numpy(rows.table_BP[first_U, :wide].astype(np.int64)).to(device)
-        own_pages = np.take_along_axis(rows.table_BP, own, axis=1)
+        own_pages = np.take_along_axis(rows.table_BP, np.minimum(own, rows.table_BP.shape[1] - 1), axis=1)
         self.own_BP = torch.from_numpy(own_pages.astype(np.int64)).to(device)
         self._table_UM = torch.from_numpy(table_UM).to(device)
         self._place_B = torch.from_numpy(group_B * M + rank_B).to(device)
@@ -231,14 +243,11 @@ class _Fold:
         return field_UKQX.view(U, K, M, Q // M, X).transpose(1, 2).reshape(U * M, K, Q // M, X)[self._place_B]
 
     def bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
-        """0 where a row may look and -inf where not, [B, 1, 1, W + C]: beyond its shared pages, beyond itself, or too long ago."""
+        """0 where a row may look and -inf where not, [B, 1, 1, W + C]."""
         if window not in self._biases:
-            hidden = self._at > self._self_B1
-            hidden[:, : self._not_shared.shape[1]] |= self._not_shared
-            if window is not None:
-                hidden |= self._at <= self._self_B1 - window
-            bias = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, float("-inf"))
-            self._biases[window] = bias[:, None, None]
+            hidden_B1J = _hidden(self._at_BJ, self._index_B1, self._rows, self._page, window)
+            bias_B1J = torch.zeros(hidden_B1J.shape, dtype=dtype, device=hidden_B1J.device)
+            self._biases[window] = bias_B1J.masked_fill_(hidden_B1J, float("-inf"))[:, None]
         return self._biases[window]
 
 

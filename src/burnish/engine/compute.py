@@ -33,6 +33,7 @@ class Network:
         self.policy, self.cache = policy, cache
         self.fused = Fused(policy) if Fused.serves(policy) and cache.page % 16 == 0 else None
         config = policy.module.config.get_text_config()
+        self._tiled: tuple[NDArray[np.int64], int, NDArray[np.int32]] | None = None  # of the last decode step's groups
         self._queries_a_key = int(config.num_attention_heads) // int(getattr(config, "num_key_value_heads", None) or 1)
 
     def after(self, ids_N: NDArray[np.int64], rows: Rows, chosen_B: NDArray[np.int64] | None = None) -> Tensor:
@@ -70,19 +71,29 @@ class Network:
 
     def _places(self, ids_N: NDArray[np.int64], rows: Rows) -> Places:
         S = self.cache.page
-        row_N = np.repeat(np.arange(len(rows.start_B)), rows.count_B)
-        first_B = np.cumsum(rows.count_B) - rows.count_B
-        position_N = rows.start_B[row_N] + np.arange(len(row_N)) - first_B[row_N]
-        place_N = rows.table_BP[row_N, position_N // S].astype(np.int64) * S + position_N % S
-        longest = int(position_N.max()) + 1
-        room = max(1, SCRATCH // (self._queries_a_key * longest))
-        if int(rows.count_B.max()) == 1:  # shares the pages of a prompt among its rows, while every thread has work
-            threads = max(1, len(row_N) // (2 * torch.get_num_threads()))
-            tiles = _tiles_of_groups(rows, min(TILE, room, threads))
+        if len(ids_N) == len(rows.start_B):
+            row_N, position_N = np.arange(len(ids_N)), rows.start_B
         else:
-            tiles = _tiles_of_rows(rows, min(2 * TILE, room), S)
-        arrays = (ids_N, position_N, place_N, row_N.astype(np.int32), np.ascontiguousarray(rows.table_BP), tiles)
+            row_N = np.repeat(np.arange(len(rows.start_B)), rows.count_B)
+            first_B = np.cumsum(rows.count_B) - rows.count_B
+            position_N = rows.start_B[row_N] + np.arange(len(row_N)) - first_B[row_N]
+        index_N = position_N + rows.gap_B[row_N]
+        place_N = rows.table_BP[row_N, index_N // S] * np.int64(S) + index_N % S
+        tiles = self._tiles(rows, int(index_N.max()) + 1)
+        row_N, hole = row_N.astype(np.int32), rows.hole_B2(S).astype(np.int32)
+        arrays = (ids_N, position_N, index_N, place_N, row_N, np.ascontiguousarray(rows.table_BP), hole, tiles)
         return Places(*map(torch.from_numpy, arrays))
+
+    def _tiles(self, rows: Rows, longest: int) -> NDArray[np.int32]:
+        """Which places go through their pages together. It decides speed alone: no place's numbers depend on it."""
+        room = max(1, SCRATCH // (self._queries_a_key * longest))
+        if int(rows.count_B.max()) > 1:
+            return _tiles_of_rows(rows, min(2 * TILE, room), self.cache.page)
+        B = len(rows.start_B)
+        most = min(TILE, room, max(1, B // (2 * torch.get_num_threads())))  # every thread should have work
+        if self._tiled is None or self._tiled[0] is not rows.group_B or self._tiled[1] != most:
+            self._tiled = rows.group_B, most, _tiles_of_groups(rows, most)
+        return self._tiled[2]
 
     def _through_module(self, ids_N: NDArray[np.int64], rows: Rows, chosen_B: NDArray[np.int64] | None) -> Tensor:
         policy, device = self.policy, self.policy.device
@@ -106,15 +117,13 @@ class Network:
 
 
 def _rows_of(chunks: Sequence[Chunk]) -> Rows:
-    """Chunks as rows that share nothing."""
+    """Chunks as rows, each a group of its own."""
     table_BP = np.zeros((len(chunks), max(len(chunk.pages) for chunk in chunks)), dtype=np.int32)
     for number, chunk in enumerate(chunks):
         table_BP[number, : len(chunk.pages)] = chunk.pages
-    start_B, count_B = (
-        np.array(numbers, dtype=np.int64)
-        for numbers in ([chunk.start for chunk in chunks], [len(chunk.ids) for chunk in chunks])
-    )
-    return Rows(start_B, count_B, table_BP, np.zeros_like(start_B), np.arange(len(chunks)))
+    numbers = [(chunk.start, len(chunk.ids), chunk.shared, chunk.gap) for chunk in chunks]
+    start_B, count_B, shared_B, gap_B = np.array(numbers, dtype=np.int64).T.copy()
+    return Rows(start_B, count_B, table_BP, shared_B, gap_B, np.arange(len(chunks)))
 
 
 def _tiles_of_groups(rows: Rows, most: int) -> NDArray[np.int32]:
@@ -129,7 +138,7 @@ def _tiles_of_groups(rows: Rows, most: int) -> NDArray[np.int32]:
 def _tiles_of_rows(rows: Rows, most: int, page: int) -> NDArray[np.int32]:
     """Several new tokens a row: up to `most` positions of one row together, which share all pages up to the last one's."""
     tiles, place = [], 0
-    for start, count in zip(rows.start_B.tolist(), rows.count_B.tolist(), strict=True):
+    for start, count in zip((rows.start_B + rows.gap_B).tolist(), rows.count_B.tolist(), strict=True):
         for first in range(0, count, most):
             size = min(most, count - first)
             tiles.append((place + first, size, (start + first + size - 1) // page + 1))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from burnish.engine.cache import SHARE_OF_AVAILABLE, PagedCache, Rows, available_bytes, bytes_a_token
@@ -138,7 +139,7 @@ class EmbeddedEngine:
         """Pages for a call: those of the last one if they are enough, else as many as it can use at most, within the budget."""
         page, rows = self.options.page, min(self.options.rows, len(requests))
         prompts = {(one.prompt.problem_id, one.prompt.ids): len(one.prompt.ids) for one in requests}
-        own = (page - 1 + max_new) // page + 1
+        own = max(0, max_new - 2) // page + 1
         wanted = min(self.pages, rows * own + sum(-(-length // page) for length in prompts.values()))
         cache, self._cache = self._cache, None
         if cache is None or cache.pages < wanted:
@@ -184,10 +185,10 @@ class _Batch:
         """
         scheduler = self.scheduler
         with torch.inference_mode(), self.policy.precision():
-            held = {row.slot: len(row.pages) for row in scheduler.live} if self.network.fused is None else {}
-            for row in scheduler.make_room():
+            lost, grown = scheduler.make_room()
+            for row in lost:
                 self._put_by(row)
-            self._clear([page for row in scheduler.live for page in row.pages[held.get(row.slot, 0) :]])
+            self._clear(grown)
             for row in scheduler.admit():
                 self._take_up(row)
             done = self._begin()
@@ -200,35 +201,33 @@ class _Batch:
         chunks = self.scheduler.chunks()
         if chunks:
             for chunk in chunks:
-                self.engine.tokens_recomputed += len(chunk.ids) * chunk.resumes
-                self.engine.tokens_prefilled += len(chunk.ids) * (not chunk.resumes)
+                again = chunk.shared > 0
+                self.engine.tokens_recomputed += len(chunk.ids) * again
+                self.engine.tokens_prefilled += len(chunk.ids) * (not again)
             self._first |= self.network.fill(chunks, self.engine.options.prefill_tokens)
-        fresh, copies = self.scheduler.begin()
-        if copies:
-            self.network.cache.copy(copies)
+        fresh = self.scheduler.begin()
         if not fresh:
             return []
         first_BV = torch.stack([self._first[row.family] for row in fresh])
         for family in {row.family for row in fresh}:
             if not family.fresh:
                 del self._first[family]
-        return self._draw(first_BV, fresh)
+        return self._draw(first_BV, fresh, np.array([row.slot for row in fresh], dtype=np.int64))
 
     def _decode(self) -> list[Completion]:
         """One token for every live row."""
-        scheduler, live = self.scheduler, self.scheduler.live
-        slots_B = scheduler.slots()
+        scheduler, live, running = self.scheduler, self.scheduler.live, self.scheduler.running()
+        slots_B = running.slots_B
         length_B = scheduler.length_S[slots_B]
         start_B = scheduler.prompt_S[slots_B] + length_B - 1
         ids_B = self.ids_SC[torch.from_numpy(slots_B), torch.from_numpy(length_B - 1)].numpy()
-        table_BP = scheduler.table_SP[slots_B, : int(start_B.max()) // scheduler.page + 1]
+        table_BP = scheduler.table_SP[slots_B, : int((start_B + running.gap_B).max()) // scheduler.page + 1]
         one_B = np.ones_like(start_B)
-        rows = Rows(start_B, one_B, table_BP, scheduler.shared_S[slots_B], scheduler.family_S[slots_B])
-        return self._draw(self.network.after(ids_B, rows), live)
+        rows = Rows(start_B, one_B, table_BP, running.shared_B, running.gap_B, running.family_B)
+        return self._draw(self.network.after(ids_B, rows), live, slots_B)
 
-    def _draw(self, logits_BV: Tensor, rows: list[Row]) -> list[Completion]:
+    def _draw(self, logits_BV: Tensor, rows: list[Row], slots_B: NDArray[np.int64]) -> list[Completion]:
         """Draw a token for each of the rows, note it, and end the rows that are done."""
-        slots_B = np.array([row.slot for row in rows], dtype=np.int64)
         length_B = self.scheduler.length_S[slots_B]
         uniform_B = torch.from_numpy(uniforms(self.seed_S[slots_B], length_B.astype(np.uint64)))
         ids_B, logp_B = (drawn.cpu() for drawn in self.distribution.draw(logits_BV, uniform_B))

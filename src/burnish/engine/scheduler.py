@@ -1,9 +1,9 @@
 """Who computes next, and in which pages of the cache. Pure bookkeeping: numbers, no tensors. Not for: computing anything.
 
-A page holds the keys and values of S consecutive positions of a row. Requests of one prompt form a family, whose prompt is computed
-once, into pages that all its rows share; the last prompt page, where it is only partly filled, is copied for each row that goes on
-from it, except for the last one, which takes it. A row gets further pages as it grows. When there are none left, the youngest row
-gives all of its own back and waits: it keeps what it has drawn, and only its keys and values are computed again.
+A page holds the keys and values of S consecutive tokens. Requests of one prompt form a family, whose prompt is computed once, into
+pages that all its rows read and none writes: what a row draws stands on pages of its own, so the last prompt page may stay partly
+filled, and nothing is ever copied. A row gets further pages as it grows. When there are none left, the youngest row gives all of its
+own back and waits: it keeps what it has drawn, and only its keys and values are computed again.
 
 The order is first come, first served, so the oldest row always gets on, and whatever fits alone is served in the end.
 """
@@ -51,8 +51,7 @@ class Pages:
 class Family:
     """All requests of one prompt.
 
-    left, fresh, waiting   its rows that have not ended, that have drawn nothing yet, and of these the ones that hold no slot
-    running                its rows that hold a slot
+    left, fresh, running   its rows that have not ended, that have drawn nothing yet, and that hold a slot
     pages, filled          where its prompt's keys and values are, and how many tokens of it are there
     """
 
@@ -60,20 +59,22 @@ class Family:
     number: int
     left: int = 0
     fresh: int = 0
-    waiting: int = 0
     running: int = 0
     pages: list[int] = field(default_factory=list)
     filled: int = 0
 
-    def wanted(self, size: int) -> int:
-        """Tokens of the prompt its rows need: rows that have begun compute the last, partly filled page for themselves."""
-        length = len(self.prompt.ids)
-        return length if self.fresh else length // size * size
+    @property
+    def whole(self) -> bool:
+        return self.filled == len(self.prompt.ids)
 
 
 @dataclass(eq=False)
 class Row:
-    """One request. `ids` and `logprobs` are what it had drawn when it last lost its slot; `cached` positions are in its pages."""
+    """One request.
+
+    ids, logprobs  what it had drawn when it last lost its slot
+    pages, cached  its own pages, and how many of its drawn tokens are there, of those it goes on from
+    """
 
     family: Family
     request: Request
@@ -83,21 +84,36 @@ class Row:
     logprobs: tuple[float, ...] = ()
     pages: list[int] = field(default_factory=list)
     cached: int = 0
+    ended: bool = False
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Tokens to compute before anyone goes on from them: ids stand at positions start, start + 1, ...; `pages` is where they go.
+    """Tokens to compute before anyone goes on from them: ids stand at positions start, start + 1, ...; `pages` is what they may read.
 
-    prompt   the family whose prompt this chunk completes: the logits of its last token are wanted
-    resumes  whether these are tokens that a row had drawn, or the end of its prompt, computed again
+    prompt       the family whose prompt this chunk completes: the logits of its last token are wanted
+    shared, gap  for tokens that a row had drawn, which are computed again: its first pages are its prompt's, the last of which lacks
+                 `gap` tokens; otherwise 0
     """
 
     ids: tuple[int, ...]
     start: int
     pages: tuple[int, ...]
     prompt: Family | None = None
-    resumes: bool = False
+    shared: int = 0
+    gap: int = 0
+
+
+@dataclass(frozen=True)
+class Running:
+    """The slots of the live rows, the pages of their prompts and how many places of them stay empty, and their families, which stand
+    together.
+    """
+
+    slots_B: NDArray[np.int64]
+    shared_B: NDArray[np.int64]
+    gap_B: NDArray[np.int64]
+    family_B: NDArray[np.int64]
 
 
 class Scheduler:
@@ -107,8 +123,7 @@ class Scheduler:
     page            S, positions a page
     prefill_tokens  most tokens in the chunks of one pass
 
-    By slot: table_SP (entry p is the page of positions p S ...), length_S (tokens drawn), prompt_S (tokens of the prompt),
-    shared_S (pages shared with the family), family_S (its number).
+    By slot: table_SP (its pages in order, the prompt's first), length_S (tokens drawn), prompt_S (tokens of the prompt).
     """
 
     def __init__(self, requests: Iterable[Request], rows: int, pages: Pages, page: int, prefill_tokens: int) -> None:
@@ -121,7 +136,7 @@ class Scheduler:
             name = (request.prompt.problem_id, request.prompt.ids)
             listed = families.setdefault(name, [])
             family = listed[0].family if listed else Family(request.prompt, len(families) - 1)
-            family.left, family.fresh, family.waiting = family.left + 1, family.fresh + 1, family.waiting + 1
+            family.left, family.fresh = family.left + 1, family.fresh + 1
             listed.append(Row(family, request, 0))
         self._queue = deque(row for listed in families.values() for row in listed)
         for rank, row in enumerate(self._queue):
@@ -133,9 +148,10 @@ class Scheduler:
         self._least = max(1, len(self._slots) // 16)
         self._filling: list[Row] = []
         self.live: list[Row] = []
+        self._running: Running | None = None
         count = len(self._slots)
-        self.length_S, self.prompt_S, self.shared_S, self.family_S = (np.zeros(count, dtype=np.int64) for _ in range(4))
-        self.covered_S = np.zeros(count, dtype=np.int64)  # positions its pages have room for
+        self.length_S, self.prompt_S, self._family_S = (np.zeros(count, dtype=np.int64) for _ in range(3))
+        self._room_S = np.zeros(count, dtype=np.int64)  # drawn tokens its own pages have room for
         self.table_SP = np.zeros((count, 8), dtype=np.int32)
 
     @property
@@ -165,50 +181,49 @@ class Scheduler:
 
     def _needs(self, row: Row) -> tuple[int, int]:
         """Pages to take for the family's prompt and for the row itself, up to the position it writes next."""
-        family, length = row.family, len(row.family.prompt.ids)
-        for_prompt = 0 if family.pages else -(-family.wanted(self.page) // self.page)
-        if row.ids:
-            return for_prompt, (length + len(row.ids) - 1) // self.page - length // self.page + 1
-        heir = family.waiting == 1 and length % self.page
-        return for_prompt, 0 if heir else 1
+        for_prompt = 0 if row.family.pages else -(-len(row.family.prompt.ids) // self.page)
+        return for_prompt, max(0, len(row.ids) - 1) // self.page + 1
 
     def _take_up(self, row: Row, for_prompt: int, own: int) -> None:
-        family, length = row.family, len(row.family.prompt.ids)
+        family = row.family
         family.pages += self.pages.take(for_prompt)
         family.running += 1
-        family.waiting -= int(not row.ids)
         row.slot = heapq.heappop(self._slots)
-        row.pages = self.pages.take(own)
-        row.cached = length // self.page * self.page
-        self.length_S[row.slot], self.prompt_S[row.slot] = len(row.ids), length
-        self.shared_S[row.slot], self.family_S[row.slot] = length // self.page, family.number
+        row.pages, row.cached = self.pages.take(own), 0
+        self.length_S[row.slot], self.prompt_S[row.slot] = len(row.ids), len(family.prompt.ids)
+        self._family_S[row.slot] = family.number
         self._filling.append(row)
 
-    def make_room(self, ahead: int = 1) -> list[Row]:
+    def make_room(self, ahead: int = 1) -> tuple[list[Row], list[int]]:
         """A page for every live row whose next token needs a new one; the youngest rows give theirs back where there are none.
 
-        Room for `ahead` tokens is made where pages are left over. Returns the rows that lost their slots; their tokens are still at
-        `Row.slot`, and are to be put into the row before anyone is admitted.
+        Room for `ahead` tokens is made where pages are left over. Returns the rows that lost their slots, and the pages that were
+        taken. The tokens of a row that lost its slot are still at `Row.slot`, and are to be put into the row before anyone is admitted.
         """
         lost: list[Row] = []
-        next_S = self.prompt_S + self.length_S - 1
-        for row in [row for row in self.live if next_S[row.slot] + ahead > self.covered_S[row.slot]]:
-            while row.slot >= 0 and row not in lost and next_S[row.slot] >= self.covered_S[row.slot]:
+        taken: list[int] = []
+        slots_B, order = self.running().slots_B, list(self.live)
+        stored_S = self.length_S - 1  # the last token drawn is written by the step that it goes into
+        for number in np.flatnonzero(stored_S[slots_B] + ahead > self._room_S[slots_B]):
+            row = order[number]
+            while row not in lost and stored_S[row.slot] >= self._room_S[row.slot]:
                 if self.pages.free or self._evict_idle(row.family):
-                    self._grow(row)
+                    taken += self._grow(row)
                 else:
                     lost.append(self._preempt())
             if row in lost:
                 continue
             spare = self.pages.free - len(self.live) - len(self._filling)
-            while spare > 0 and next_S[row.slot] + ahead > self.covered_S[row.slot]:
-                self._grow(row)
+            while spare > 0 and stored_S[row.slot] + ahead > self._room_S[row.slot]:
+                taken += self._grow(row)
                 spare -= 1
-        return lost
+        return lost, taken
 
-    def _grow(self, row: Row) -> None:
-        row.pages += self.pages.take(1)
+    def _grow(self, row: Row) -> list[int]:
+        page = self.pages.take(1)
+        row.pages += page
         self._write_table(row)
+        return page
 
     def _reclaim(self, wanted: int, row: Row) -> None:
         while self.pages.free < wanted and self._evict_idle(row.family):
@@ -226,8 +241,8 @@ class Scheduler:
         """The youngest row loses its slot and its pages, and waits at the head of the queue."""
         row = max((*self.live, *self._filling), key=lambda one: one.rank)
         (self._filling if row in self._filling else self.live).remove(row)
+        self._running = None
         self._queue.appendleft(row)
-        row.family.waiting += int(self.length_S[row.slot] == 0)
         self._leave(row)
         if not row.family.running:
             self._release(row.family)
@@ -236,7 +251,7 @@ class Scheduler:
     def _leave(self, row: Row) -> None:
         heapq.heappush(self._slots, row.slot)
         self.pages.give(row.pages)
-        self.covered_S[row.slot] = 0
+        self._room_S[row.slot] = 0
         row.family.running -= 1
 
     def _release(self, family: Family) -> None:
@@ -245,13 +260,14 @@ class Scheduler:
 
     def finish(self, rows: Sequence[Row]) -> None:
         """These live rows have ended."""
-        ended = set(map(id, rows))
-        self.live = [row for row in self.live if id(row) not in ended]
         for row in rows:
             self._leave(row)
+            row.ended = True
             row.family.left -= 1
             if not row.family.left:
                 self._release(row.family)
+        self.live = [row for row in self.live if not row.ended]
+        self._running = None
 
     # ---- what is computed before a row goes on
 
@@ -261,73 +277,65 @@ class Scheduler:
         moved: set[int] = set()  # families with a chunk in this pass: what goes on from them waits for the next one
         for row in self._filling:
             family, prompt = row.family, row.family.prompt.ids
-            wanted = family.wanted(self.page)
-            if family.filled < wanted and left:
-                stop = min(wanted, family.filled + left)
-                completes = family if stop == len(prompt) and family.fresh else None
-                found.append(Chunk(prompt[family.filled : stop], family.filled, tuple(family.pages), completes))
-                left, family.filled = left - (stop - family.filled), stop
+            if not family.whole and left:
+                start, stop = family.filled, min(len(prompt), family.filled + left)
+                left, family.filled = left - (stop - start), stop
+                completed = family if family.whole and family.fresh else None
+                found.append(Chunk(prompt[start:stop], start, tuple(family.pages), completed))
                 moved.add(family.number)
-            whole = len(prompt) + len(row.ids) - 1
-            ready = family.filled >= wanted and family.number not in moved
-            if row.ids and ready and row.cached < whole and left:
-                stop = min(whole, row.cached + left)
-                ids = (prompt + row.ids)[row.cached : stop]
-                found.append(Chunk(ids, row.cached, self._pages_of(row), resumes=True))
-                left, row.cached = left - (stop - row.cached), stop
+            wanted = max(0, len(row.ids) - 1)
+            if family.whole and family.number not in moved and row.cached < wanted and left:
+                start, stop = row.cached, min(wanted, row.cached + left)
+                left, row.cached = left - (stop - start), stop
+                shared = len(family.pages)
+                place = (tuple(family.pages + row.pages), None, shared, shared * self.page - len(prompt))
+                found.append(Chunk(row.ids[start:stop], len(prompt) + start, *place))
         return found
 
-    def begin(self) -> tuple[list[Row], list[tuple[int, int]]]:
-        """Rows that go on from here: (those with nothing drawn yet, the page copies (source, target) to make before they do)."""
-        ready = [row for row in self._filling if self._is_ready(row)]
+    def begin(self) -> list[Row]:
+        """Rows whose wait is over are live from here on; those of them that have drawn nothing yet."""
+        ready = [row for row in self._filling if row.family.whole and row.cached == max(0, len(row.ids) - 1)]
+        if not ready:
+            return []
+        chosen = set(map(id, ready))
+        self._filling = [row for row in self._filling if id(row) not in chosen]
+        self.live = sorted((*self.live, *ready), key=lambda row: row.rank)
+        self._running = None
         fresh = [row for row in ready if not row.ids]
-        copies = []
         for row in fresh:
-            family, tail = row.family, len(row.family.prompt.ids) // self.page
-            family.fresh -= 1
-            if row.pages and len(family.pages) > tail:
-                copies.append((family.pages[tail], row.pages[0]))
-            elif not row.pages:
-                row.pages.append(family.pages.pop())
-        if ready:
-            chosen = set(map(id, ready))
-            self._filling = [row for row in self._filling if id(row) not in chosen]
-            self.live = sorted((*self.live, *ready), key=lambda row: row.rank)
-            for row in ready:
-                self._write_table(row)
-        return fresh, copies
-
-    def _is_ready(self, row: Row) -> bool:
-        length = len(row.family.prompt.ids)
-        there = row.family.filled >= row.family.wanted(self.page)
-        return there and (not row.ids or row.cached == length + len(row.ids) - 1)
-
-    def _pages_of(self, row: Row) -> tuple[int, ...]:
-        return (*row.family.pages[: len(row.family.prompt.ids) // self.page], *row.pages)
+            row.family.fresh -= 1
+        for row in ready:
+            self._write_table(row)
+        return fresh
 
     def _write_table(self, row: Row) -> None:
-        pages = self._pages_of(row)
+        pages = row.family.pages + row.pages
         if len(pages) > self.table_SP.shape[1]:
             wider = np.zeros((len(self.table_SP), 2 * len(pages)), dtype=np.int32)
             wider[:, : self.table_SP.shape[1]] = self.table_SP
             self.table_SP = wider
         self.table_SP[row.slot, : len(pages)] = pages
-        self.covered_S[row.slot] = len(pages) * self.page
+        self._room_S[row.slot] = len(row.pages) * self.page
 
-    def slots(self) -> NDArray[np.int64]:
-        """The slots of the live rows, in their order: rows of a family stand together."""
-        return np.array([row.slot for row in self.live], dtype=np.int64)
+    def running(self) -> Running:
+        """The live rows in their order. The same object while they are the same rows."""
+        if self._running is None:
+            slots_B = np.array([row.slot for row in self.live], dtype=np.int64)
+            shared_B = -(-self.prompt_S[slots_B] // self.page)
+            gap_B = shared_B * self.page - self.prompt_S[slots_B]
+            self._running = Running(slots_B, shared_B, gap_B, self._family_S[slots_B])
+        return self._running
 
 
-def most_pages(prompt: int, max_new: int, page: int, alone: bool) -> int:
-    """The pages of a row of so many prompt tokens at its longest; not `alone`, the page its siblings go on from is kept beside it."""
-    return (prompt + max_new - 1) // page + 1 + (0 if alone or prompt % page == 0 else 1)
+def most_pages(prompt: int, max_new: int, page: int) -> int:
+    """The pages of a row of so many prompt tokens at its longest; the last token it draws is not stored."""
+    return -(-prompt // page) + max(0, max_new - 2) // page + 1
 
 
 def _refuse_what_never_fits(rows: Iterable[Row], pages: Pages, page: int) -> None:
     for row in rows:
         prompt, max_new = len(row.request.prompt.ids), row.request.sampling.max_new
-        most = most_pages(prompt, max_new, page, row.family.left == 1)
+        most = most_pages(prompt, max_new, page)
         if most > pages.count:
             raise EngineError(
                 f"The request {row.request.key.problem_id} needs {most} pages of {page} tokens (a prompt of {prompt}, max_new = {max_new}), "

@@ -145,7 +145,8 @@ class Fused:
         )
         self.call.paged_attend(
             *(len(places.tiles), places.tiles, H, K, D, S, query, keys, values),
-            *(places.table, places.table.shape[1], places.row_N, places.position_N, layer.scale, layer.window, attended),
+            *(places.table, places.table.shape[1], places.hole, places.row_N, places.index_N),
+            *(layer.scale, layer.window, attended),
         )
         return attended
 
@@ -154,17 +155,22 @@ class Fused:
 class Places:
     """New tokens of rows over pages of S positions, laid end to end.
 
-    ids_N, position_N, place_N  int64 [N]: the token, where it stands in its row, and where its key and value go: page * S + offset
-    row_N   int32 [N]: its row in `table`
-    table   int32 [rows, P]: entry p is the page of a row's positions p S .. p S + S - 1
-    tiles   int32 [T, 3]: first place, how many places, and how many of their first pages they share: each is read once for all of them
+    ids_N, position_N  int64 [N]: the token, and where it stands in its row
+    index_N  int64 [N]: where it stands in its row's pages, which may have a hole between the prompt and what follows
+    place_N  int64 [N]: where its key and value go: page * S + offset
+    row_N    int32 [N]: its row in `table` and `hole`
+    table    int32 [rows, P]: entry p is the page of a row's indices p S .. p S + S - 1
+    hole     int32 [rows, 2]: the first index of the hole and the first after it; 0, 0 for none
+    tiles    int32 [T, 3]: first place, how many places (at most 32), and how many of their first pages they share: each is read once
     """
 
     ids_N: Tensor
     position_N: Tensor
+    index_N: Tensor
     place_N: Tensor
     row_N: Tensor
     table: Tensor
+    hole: Tensor
     tiles: Tensor
 
 

@@ -207,10 +207,11 @@ inline void score_stretch(int M, const float* query, int D, const bf* keys, int 
         case 1: score_page<1, V>(query + m * D, D, keys, S, score + (size_t)m * ld, ld); break;
     }
 }
-inline void score_all(int M, const float* query, int D, const bf* keys, int S, float* score, int ld) {
+// The first `count` positions of a page, and what makes sixteen full.
+inline void score_all(int M, const float* query, int D, const bf* keys, int S, int count, float* score, int ld) {
     int s = 0;
-    for (; s + 2 * W <= S; s += 2 * W) score_stretch<2>(M, query, D, keys + 2 * s, S, score + s, ld);
-    if (s < S) score_stretch<1>(M, query, D, keys + 2 * s, S, score + s, ld);
+    for (; s + W < count; s += 2 * W) score_stretch<2>(M, query, D, keys + 2 * s, S, score + s, ld);
+    if (s < count) score_stretch<1>(M, query, D, keys + 2 * s, S, score + s, ld);
 }
 
 // Q queries' weighted sums of `count` values, V x 16 of their numbers, added to what is there.
@@ -246,9 +247,10 @@ inline void mix_all(int M, const float* weight, int ld, const bf* values, int D,
     if (d < D) mix_stretch<2>(M, weight, ld, values + d, D, count, into + d);
 }
 
-// Softmax of one query's scores: what is outside [low, limit) gets no weight. From `base` to `end`, both multiples of 16.
-inline void weigh(float* w, int base, int low, int limit, int end) {
+// Softmax of one query's scores: what is outside [low, limit), or within [from, to), gets no weight. `base` to `end`: multiples of 16.
+inline void weigh(float* w, int base, int low, int from, int to, int limit, int end) {
     for (int j = base; j < low; ++j) w[j] = -INFINITY;
+    for (int j = std::max(base, from); j < std::min(to, end); ++j) w[j] = -INFINITY;
     for (int j = limit; j < end; ++j) w[j] = -INFINITY;
     vf high = load(w + base), total{};
     for (int j = base + W; j < end; j += W) { vf v = load(w + j); high = v < high ? high : v; }
@@ -608,23 +610,34 @@ void page_write(int N, int H, int K, int D, int S, const bf* qkv, const float* n
 }
 
 // Attention of new places over pages. Place n belongs to row row_N[n] of `table` [rows, table_width], whose entry p is the page of
-// positions p S .. p S + S - 1, and sees the positions up to its own. `tile` [tiles, 3]: consecutive places, how many, and how many
-// of their first pages are the same ones, which are then read once for all of them. `window` 0 means none.
+// indices p S .. p S + S - 1, and sees the indices up to its own, index_N[n], but for the row's hole [rows, 2]: from where its prompt
+// ends on the last page that it shares, to where its own pages begin. `tile` [tiles, 3]: consecutive places, how many, and how many of
+// their first pages are the same ones, which are then read once for all of them. `window` positions are seen, 0 means all.
 void paged_attend(int tiles, const int32_t* tile, int H, int K, int D, int S, const bf* query, const bf* keys, const bf* values,
-                  const int32_t* table, int table_width, const int32_t* row_N, const int64_t* position_N, float scale, int window,
-                  bf* out) {
+                  const int32_t* table, int table_width, const int32_t* hole, const int32_t* row_N, const int64_t* index_N, float scale,
+                  int window, bf* out) {
     int R = H / K;
     size_t head = (size_t)S * D;
+    struct Seen { int low, from, to, limit; };  // indices low .. limit - 1 but for from .. to - 1
 #pragma omp parallel for schedule(dynamic) collapse(2) if (tiles * K > 1)
     for (int t = 0; t < tiles; ++t)
         for (int k = 0; k < K; ++k) {
             int first = tile[3 * t], count = tile[3 * t + 1], shared = tile[3 * t + 2], M = count * R, most = 0, least = 1 << 30;
+            Seen seen[32];
             for (int i = 0; i < count; ++i) {
-                int limit = (int)position_N[first + i] + 1;
-                most = std::max(most, limit);
-                least = std::min(least, window ? std::max(0, limit - window) : 0);
+                const int32_t* edge = hole + 2 * (size_t)row_N[first + i];
+                Seen& s = seen[i] = {0, edge[0], edge[1], (int)index_N[first + i] + 1};
+                if (window) {
+                    s.low = std::max(0, s.limit - window);
+                    if (s.limit > s.to && s.low < s.to) s.low = std::max(0, s.low - (s.to - s.from));  // it looks back across the hole
+                }
+                most = std::max(most, s.limit);
+                least = std::min(least, s.low);
             }
-            int from = least / S, ld = (most + S - 1) / S * S;  // the first page anyone reads, and where the last one ends
+            auto filled = [&](const Seen& s, int p, int limit) {  // of page p, up to `limit`
+                return std::min(S, (p * S < s.to ? std::min(s.from, limit) : limit) - p * S);
+            };
+            int from = least / S, ld = up(most);  // the first page anyone reads, and where the last one ends
             float* cursor = scratch.room((size_t)M * (ld + D) + 64);
             float* score_MJ = scratch.take((size_t)M * ld, cursor);
             float* query_MD = scratch.take((size_t)M * D, cursor);
@@ -634,23 +647,23 @@ void paged_attend(int tiles, const int32_t* tile, int H, int K, int D, int S, co
             }
             const int32_t* common = table + (size_t)row_N[first] * table_width;
             for (int p = from; p < shared; ++p)
-                score_all(M, query_MD, D, keys + ((size_t)common[p] * K + k) * head, S, score_MJ + p * S, ld);
+                score_all(M, query_MD, D, keys + ((size_t)common[p] * K + k) * head, S, filled(seen[0], p, most), score_MJ + p * S, ld);
             for (int i = 0; i < count; ++i) {
                 const int32_t* own = table + (size_t)row_N[first + i] * table_width;
-                int limit = (int)position_N[first + i] + 1, low = window ? std::max(0, limit - window) : 0;
-                for (int p = std::max(shared, low / S); p * S < limit; ++p)
-                    score_all(R, query_MD + i * R * D, D, keys + ((size_t)own[p] * K + k) * head, S, score_MJ + (size_t)i * R * ld + p * S, ld);
-                for (int r = 0; r < R; ++r) weigh(score_MJ + (size_t)(i * R + r) * ld, from * S, low, limit, ld);
+                float* score = score_MJ + (size_t)i * R * ld;
+                for (int p = std::max(shared, seen[i].low / S); p * S < seen[i].limit; ++p)
+                    score_all(R, query_MD + i * R * D, D, keys + ((size_t)own[p] * K + k) * head, S, filled(seen[i], p, seen[i].limit),
+                              score + p * S, ld);
+                for (int r = 0; r < R; ++r) weigh(score + (size_t)r * ld, from * S, seen[i].low, seen[i].from, seen[i].to, seen[i].limit, ld);
             }
             std::memset(query_MD, 0, sizeof(float) * M * D);  // done with: now the output
             for (int p = from; p < shared; ++p)
-                mix_all(M, score_MJ + p * S, ld, values + ((size_t)common[p] * K + k) * head, D, std::min(S, most - p * S), query_MD);
+                mix_all(M, score_MJ + p * S, ld, values + ((size_t)common[p] * K + k) * head, D, filled(seen[0], p, most), query_MD);
             for (int i = 0; i < count; ++i) {
                 const int32_t* own = table + (size_t)row_N[first + i] * table_width;
-                int limit = (int)position_N[first + i] + 1, low = window ? std::max(0, limit - window) : 0;
-                for (int p = std::max(shared, low / S); p * S < limit; ++p)
+                for (int p = std::max(shared, seen[i].low / S); p * S < seen[i].limit; ++p)
                     mix_all(R, score_MJ + (size_t)i * R * ld + p * S, ld, values + ((size_t)own[p] * K + k) * head, D,
-                            std::min(S, limit - p * S), query_MD + i * R * D);
+                            filled(seen[i], p, seen[i].limit), query_MD + i * R * D);
                 bf* to = out + ((size_t)(first + i) * H + k * R) * D;
                 for (int d = 0; d < R * D; d += W) store(to + d, load(query_MD + i * R * D + d));
             }

@@ -40,7 +40,7 @@ _FUNCTIONS: dict[str, str] = {  # i int, l long, f float, p pointer; where a ten
     "attend": "ippiiippfipp",
     "attend_backward": "ippiiippfippp",
     "page_write": "iiiiipppfppppppp",
-    "paged_attend": "ipiiiippppippfip",
+    "paged_attend": "ipiiiippppipppfip",
     "log_probs": "iippfppp",
     "log_probs_backward": "iippfpp",
     "draw": "iipfppp",
