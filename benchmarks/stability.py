@@ -69,15 +69,16 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(2, 3, figsize=(12, 6), sharex=True)
+    figure, axes = pyplot.subplots(2, 3, figsize=(12, 6), sharex=True, layout="constrained")
     for axis, (name, title) in zip(axes.flat, WATCHED.items(), strict=True):
         for label, found in results.items():
             values = [float("nan") if value is None else value for value in found[name]]
             axis.plot(range(1, len(values) + 1), values, label=label, linewidth=1)
         axis.set_title(title, fontsize=10)
+        if name == "kl/reference":  # one token that the reference all but excludes is worth more than all others
+            axis.set_yscale("symlog", linthresh=1.0)
     axes.flat[0].legend(fontsize=8)
     figure.supxlabel("step")
-    figure.tight_layout()
     figure.savefig(path, dpi=120)
 
 

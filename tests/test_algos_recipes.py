@@ -339,6 +339,11 @@ def test_another_reduction_leaves_the_constant_behind() -> None:
         ("grpo", {"reward_table": {**TABLE, "wrong": {"finished": 0}}}, "no number for wrong x cut"),
         ("grpo", {"reward_table": {**TABLE, "no_verdict": {"finished": 0, "cut": 0}}}, "never trained on"),
         ("grpo", {"reward_table": {**TABLE, "maybe": {}}}, "no cell 'maybe'"),
+        (
+            "grpo",
+            {"reward_table": {"right": TABLE["right"], "wrng": TABLE["wrong"]}},
+            "no cell 'wrng'; did you mean 'wrong'",
+        ),
         ("grpo", {"reward_table": TABLE, "reward_right": 1}, "give one of the two"),
         ("grpo", {"reward_weight": 0.5}, "reward_weight has no effect without another reward"),
         ("grpo", {"reward_parts": {"format": "much"}}, "reward_parts.format is 'much': give a number"),

@@ -232,7 +232,7 @@ def test_ppo_learns_from_a_reward_model_and_check_counts_four_models(tiny_base: 
 
 def test_a_critic_asked_of_a_recipe_without_one(tiny_base: Path, tmp_path: Path) -> None:
     config = run_settings(tiny_base, tmp_path / "run", recipe={"name": "grpo"}, critic={"lr": 1e-3})
-    with pytest.raises(ConfigError, match="'grpo' has no critic"):
+    with pytest.raises(ConfigError, match="'grpo' with credit 'group_mean_std' has no critic"):
         rl.train(config, quiet=True)
     assert not (tmp_path / "run").exists()
 

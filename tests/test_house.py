@@ -52,7 +52,7 @@ COMPOSES: dict[str, set[str]] = {
     "sft": {"rows", "supervised"},
     "reward_model": {"rows", "supervised"},
     "preference": {"rows", "supervised"},
-    "select": {"rows"},
+    "select": {"rows", "supervised"},
     "improve": {"sft", "preference", "rl"},
     "distil": {"sft", "preference", "rl"},
     "r1": {"sft", "preference", "rl"},

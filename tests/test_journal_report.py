@@ -15,7 +15,7 @@ import pytest
 
 from burnish.errors import StorageError
 from burnish.journal import Ledger, plot_curves, write_report
-from burnish.journal.plots import PANELS, _draw, _running_mean
+from burnish.journal.plots import LEARNED, PANELS, _draw, _running_mean, recorded
 from burnish.journal.report import markdown
 
 # ---- ledger
@@ -84,6 +84,22 @@ def test_curves_are_a_picture_of_readable_size(tmp_path: Path, steps: int) -> No
     data = (tmp_path / "curves.png").read_bytes()
     assert data.startswith(b"\x89PNG")
     assert struct.unpack(">II", data[16:24]) == (1320, 900)
+
+
+def test_a_picture_has_the_panels_that_were_recorded(tmp_path: Path) -> None:
+    """Two of four: one row, half as high."""
+    lines = [{"step": 1, "loss/token": 2.0, "optim/grad_norm": 1.0, "accuracy": None}]
+    panels = recorded(lines, LEARNED)
+    assert [panel.title for panel in panels] == ["Loss", "Gradient norm"]
+    plot_curves(lines, tmp_path / "curves.png", panels)
+    assert struct.unpack(">II", (tmp_path / "curves.png").read_bytes()[16:24]) == (1320, 450)
+
+
+def test_the_length_rule_stands_in_the_report(tmp_path: Path) -> None:
+    rule = {"prefers": "the shorter", "accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}}
+    write_report(tmp_path, {"length_baseline": rule})
+    text = (tmp_path / "report.md").read_text()
+    assert "a rule that prefers the shorter" in text and "| accuracy | 0.500 (0.400 to 0.600) |" in text
 
 
 def drawn(panel: int, lines: list[dict[str, Any]]) -> Any:

@@ -12,6 +12,7 @@ import pytest
 import tiny
 from burnish.config import SelectConfig, validate
 from burnish.learner.critic import REWARD_PART, annotated
+from burnish.pipelines import select as pipeline
 from burnish.pipelines.select import chosen
 from burnish.policy.heads import scorer_from
 from burnish.records import Group, Problem, Rollout, Tokens, Verdict
@@ -122,6 +123,39 @@ def test_a_model_is_sampled_and_the_same_seed_keeps_the_same(
     for out in ("one", "two"):
         assert terminal("select", "select.toml", f"out={out}", "--json").json["completions"] == 48
     assert (tmp_path / "one/kept.jsonl").read_text() == (tmp_path / "two/kept.jsonl").read_text()
+
+
+def test_an_interrupted_selection_goes_on_where_it_was(
+    terminal: Terminal, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after the second of three parts: those two are not drawn again, and the outcome is that of a run in one go."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pipeline, "SAMPLED_AT_ONCE", 4)
+    options = {"min_steps": 1, "max_steps": 1, "held_out_size": 16}
+    source = {"model": str(tiny_base), "task": "chain", "options": options, "problems": 12, "samples": 4}
+    write_toml(tmp_path / "select.toml", {"source": source, "sampling": {"max_new": 32}, "verify": {"workers": 1}})
+    assert terminal("select", "select.toml", "out=whole", "--json").code == 0
+    whole, drawn = pipeline.Sampler.groups, list[int]()
+
+    def stopping(self: Any, problems: Any, samples: int) -> Any:
+        if len(drawn) == 2:
+            raise KeyboardInterrupt
+        drawn.append(len(problems))
+        return whole(self, problems, samples)
+
+    monkeypatch.setattr(pipeline.Sampler, "groups", stopping)
+    assert terminal("select", "select.toml", "out=cut").code == 130
+    assert drawn == [4, 4] and not (tmp_path / "cut/kept.jsonl").exists()
+    assert "add --resume" in terminal("select", "select.toml", "out=cut").sentence
+    drawn.pop()
+    monkeypatch.setattr(pipeline.Sampler, "groups", stopping)
+    assert terminal("select", "select.toml", "out=cut", "--resume", "--json").json["completions"] == 48
+    assert drawn == [4, 4]  # one more part was drawn: the third
+    for name in ("kept.jsonl", "removed.jsonl"):
+        assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    assert "another config" in terminal("select", "select.toml", "out=cut", "keep=2", "--resume").sentence
+    again = terminal("select", "select.toml", "out=again", "--json", "keep=2", "source={run='whole'}").json
+    assert again["completions"] == 48 and again["kept"] >= 1
 
 
 @pytest.mark.parametrize(

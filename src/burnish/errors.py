@@ -15,6 +15,9 @@ A message is one sentence (or two): what is wrong, where, and what to do about i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class BurnishError(Exception):
     """Root of the tree. `exit_code` is what the command line ends with."""
@@ -54,3 +57,10 @@ class TrainingError(BurnishError):
 
 class EngineError(BurnishError):
     """The rollout engine refused a request or failed its own checks."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The tail of a message: "; did you mean 'grpo'", or nothing where none is near."""
+    near = get_close_matches(word, list(known), n=3, cutoff=0.5)
+    near.sort(key=lambda name: sorted(name) != sorted(word))  # two letters that changed places are the likeliest slip
+    return f"; did you mean {near[0]!r}" if near else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,11 +57,14 @@ def show_learned(report: dict[str, Any]) -> None:
         console.print(table)
     console.print(_phases(report["phases"], None))
     console.print(
-        f"The model is in {report['model']}; report.md and metrics.jsonl are in {report['run_dir']}.", soft_wrap=True
+        f"The model is in {report['model']}; report.md, curves.png and metrics.jsonl are in {report['run_dir']}.",
+        soft_wrap=True,
     )
 
 
 def _plain(one: dict[str, float]) -> str:
+    if not (math.isfinite(one["low"]) or math.isfinite(one["high"])):  # equal values on an unbounded scale
+        return f"{one['value']:.3f}"
     return f"{one['value']:.3f}  [{one['low']:.3f}, {one['high']:.3f}]"
 
 

@@ -6,9 +6,8 @@ Not for: what the settings mean (reward.py, credit.py, objective.py, reduce.py),
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any, get_args
 
 from burnish.algos.choice import Recipe
@@ -35,7 +34,7 @@ from burnish.algos.objective import (
 )
 from burnish.algos.reduce import Reduction
 from burnish.algos.reward import Length, LengthKind, Overlong, Part, RewardTable, Term, table_of
-from burnish.errors import ConfigError
+from burnish.errors import ConfigError, nearest
 
 SURROGATES: dict[str, Surrogate | None] = {
     "reinforce": None,
@@ -124,13 +123,6 @@ def changed(base: Recipe, given: Mapping[str, Any]) -> Recipe:
         constant=constant,
         critic=_critic(base.critic, credit, given),
     )
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The tail of a message: "; did you mean 'grpo'", or nothing where none is near."""
-    near = get_close_matches(word, list(known), n=3, cutoff=0.5)
-    near.sort(key=lambda name: sorted(name) != sorted(word))  # two letters that changed places are the likeliest slip
-    return f"; did you mean {near[0]!r}" if near else ""
 
 
 def _checked(key: str, value: Any) -> Any:

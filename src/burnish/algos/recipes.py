@@ -12,8 +12,8 @@ from typing import Any
 from burnish.algos.choice import Recipe
 from burnish.algos.credit import Credit
 from burnish.algos.objective import KL, Cispo, Clip, Critic, Gspo, Objective, Sapo
-from burnish.algos.overrides import OVERRIDES, changed, nearest
-from burnish.errors import ConfigError
+from burnish.algos.overrides import OVERRIDES, changed
+from burnish.errors import ConfigError, nearest
 
 __all__ = ["OVERRIDES", "RECIPES", "Recipe", "recipe"]
 

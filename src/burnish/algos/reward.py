@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from burnish.errors import ConfigError
+from burnish.errors import ConfigError, nearest
 from burnish.records import Rollout
 
 MOST_FORMAT_BONUS = 0.1  # above this, a policy can earn more by dressing wrong answers well than by being right
@@ -186,6 +186,9 @@ class RewardTable:
         return math.fsum(weight * value for weight, value in zip(self.weights, found, strict=True))
 
 
+TABLE_SHAPE = "rows right and wrong, columns finished and cut."
+
+
 def table_of(cells: Mapping[str, Any]) -> dict[str, float]:
     """The fields of a RewardTable from a whole table, as a run file writes it:
 
@@ -199,6 +202,13 @@ def table_of(cells: Mapping[str, Any]) -> dict[str, float]:
         raise ConfigError(
             "reward_table has a row no_verdict: a rollout without a verdict is never trained on, so it has no number; leave the row out."
         )
+    for row, columns in cells.items():  # before what is missing: a misspelt row is both
+        if row not in ("right", "wrong"):
+            raise ConfigError(f"reward_table has no cell {row!r}{nearest(row, ('right', 'wrong'))}: {TABLE_SHAPE}")
+        for column in columns if isinstance(columns, Mapping) else ():
+            if (row, column) not in names:
+                near = nearest(column, ("finished", "cut"))
+                raise ConfigError(f"reward_table has no cell {f'{row}.{column}'!r}{near}: {TABLE_SHAPE}")
     found: dict[str, float] = {}
     for row, column in names:
         given = cells.get(row)
@@ -208,10 +218,6 @@ def table_of(cells: Mapping[str, Any]) -> dict[str, float]:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(f"reward_table.{row}.{column} is {value!r}: give a number.")
         found[names[row, column]] = float(value)
-    unknown = [row for row in cells if row not in ("right", "wrong")]
-    unknown += [f"{row}.{column}" for row in ("right", "wrong") for column in cells[row] if (row, column) not in names]
-    if unknown:
-        raise ConfigError(f"reward_table has no cell {unknown[0]!r}: rows right and wrong, columns finished and cut.")
     return found
 
 

@@ -142,12 +142,12 @@ def dpo(run: RunFile, overrides: Overrides = None, resume: Resume = False, as_js
 
 
 @app.command()
-def select(run: RunFile, overrides: Overrides = None, as_json: Json = False) -> None:
+def select(run: RunFile, overrides: Overrides = None, resume: Resume = False, as_json: Json = False) -> None:
     """Keep the best of many completions of each problem as a data set, by verifier or reward model."""
     from burnish.config import SelectConfig, load
     from burnish.pipelines import select as pipeline
 
-    made = pipeline.select(load(SelectConfig, run, overrides or []), quiet=as_json)
+    made = pipeline.select(load(SelectConfig, run, overrides or []), resume, quiet=as_json)
     removed = ", ".join(f"{count} {reason}" for reason, count in made["removed"].items()) or "none"
     sentence = (
         f"{made['out']}/kept.jsonl: {made['kept']:,} of {made['completions']:,} completions, for {made['problems_kept']:,} of "

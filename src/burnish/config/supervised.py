@@ -212,7 +212,7 @@ class SelectFromConfig(Settings):
 class SelectConfig(Settings):
     """Best-of-n rejection sampling to a data set: `burnish select RUN.toml`."""
 
-    out: Text = Field("runs/selected", description="Where kept.jsonl, removed.jsonl and report.json are written.")
+    out: Text = Field("runs/selected", description="The directory of kept.jsonl, removed.jsonl and report.json.")
     seed: Count = Field(1, description="Seeds problems and sampling.")
     source: SelectFromConfig
     by: Literal["verifier", "reward_model"] = Field(

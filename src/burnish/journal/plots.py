@@ -36,10 +36,25 @@ PANELS = (
     Panel("Entropy of the policy", "nats per token", (("policy/entropy", "entropy"),)),
     Panel("Gap between sampler and learner", "mean |difference|, nats", (("gap/abs_mean", "gap"),)),
 )
+"""Of a run that samples."""
+
+LEARNED = (
+    Panel(
+        "Loss",
+        "nats",
+        (("loss/token", "a token"), ("loss/preference", "a pair or row")),
+    ),
+    Panel("Accuracy", "share of pairs in the right order", (("accuracy", "accuracy"),)),
+    Panel("Reward", "chosen and rejected, nats", (("reward/chosen", "chosen"), ("reward/rejected", "rejected"))),
+    Panel("Gradient norm", "before clipping", (("optim/grad_norm", "norm"),)),
+)
+"""Of a run that learns without sampling; a panel without data, as two of them for sft, is left out."""
 
 
-def plot_curves(metrics_lines: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
-    """Draw lines of metrics.jsonl as four panels over the step, into a PNG written whole or not at all.
+def plot_curves(
+    metrics_lines: Iterable[Mapping[str, Any]], path: str | os.PathLike[str], panels: Sequence[Panel] = PANELS
+) -> None:
+    """Draw lines of metrics.jsonl as panels over the step, two in a row, into a PNG written whole or not at all.
 
     A null leaves a gap; a panel none of whose keys was ever written says "not recorded". From SMOOTH_FROM steps on
     the values are drawn faint with their running mean over about a twentieth of the run on top. Raises StorageError as
@@ -51,15 +66,26 @@ def plot_curves(metrics_lines: Iterable[Mapping[str, Any]], path: str | os.PathL
     lines = list(metrics_lines)
     steps = [line["step"] for line in lines]
     window = len(lines) // 40 * 2 + 1 if len(lines) >= SMOOTH_FROM else 1
-    figure = Figure(figsize=(11, 7.5), dpi=120, layout="constrained")
+    rows = max(1, -(-len(panels) // 2))
+    figure = Figure(figsize=(11, 3.75 * rows), dpi=120, layout="constrained")
     canvas = FigureCanvasAgg(figure)  # a figure of its own: pyplot would keep it alive and pick a screen
-    for axes, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+    places = list(figure.subplots(rows, 2).flat)
+    for axes, panel in zip(places, panels, strict=False):
         _draw(axes, panel, steps, lines, window)
+    for axes in places[len(panels) :]:
+        axes.set_visible(False)
     if window > 1:
         figure.supxlabel(f"faint: each step; bold: mean over {window} steps around it", fontsize=8, color="0.4")
     image = io.BytesIO()
     canvas.print_png(image)
     write_atomic(path, image.getvalue())
+
+
+def recorded(metrics_lines: Sequence[Mapping[str, Any]], panels: Sequence[Panel]) -> tuple[Panel, ...]:
+    """The panels of which something was ever written."""
+    return tuple(
+        panel for panel in panels if any(line.get(key) is not None for key, _ in panel.curves for line in metrics_lines)
+    )
 
 
 def _draw(axes: Any, panel: Panel, steps: Sequence[int], lines: Sequence[Mapping[str, Any]], window: int) -> None:

@@ -25,6 +25,7 @@ def write_report(run_dir: str | os.PathLike[str], report: Mapping[str, Any]) -> 
                       "means": {name: number}, "cost": {name: number}}
         phases        [{"name", "seconds", "tokens", "tokens_per_second"}, ...]
         trace         {"question", "before", "after"}: one problem, answered by both
+        length_baseline  what a rule that sees the length alone gets: {"prefers", name: {"value", "low", "high"}}
         run_dir, seed
 
     Raises StorageError where the directory would not take the files.
@@ -40,7 +41,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     """The report as a page of Markdown; a part that is not there is left out."""
     heading = "# Report"
     about = [f"{name}: `{report[key]}`" for name, key in (("Run", "run_dir"), ("seed", "seed")) if key in report]
-    parts = [heading, ", ".join(about), _measured(report), _phases(report), _trace(report)]
+    parts = [heading, ", ".join(about), _measured(report), _length_rule(report), _phases(report), _trace(report)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -57,6 +58,14 @@ def _measured(report: Mapping[str, Any]) -> str:
     for name in ("means", "cost"):
         blocks.append(_table(name, titles, [stage.get(name) or {} for stage, _ in stages], _number))
     return "\n\n".join(block for block in blocks if block)
+
+
+def _length_rule(report: Mapping[str, Any]) -> str:
+    rule = report.get("length_baseline")
+    if not rule:
+        return ""
+    figures = {name: value for name, value in rule.items() if isinstance(value, Mapping)}
+    return _table(f"against a rule that prefers {rule['prefers']} (95 % interval)", ["value"], [figures], _interval)
 
 
 def _phases(report: Mapping[str, Any]) -> str:

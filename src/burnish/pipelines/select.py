@@ -1,6 +1,7 @@
 """Best-of-n rejection sampling to a data set: of many completions of a problem, the best are kept, and of all others it is said why not.
 
-The rows of kept.jsonl are what `burnish sft` reads. Not for: training on them.
+The rows of kept.jsonl are what `burnish sft` reads. What was sampled is journalled as a run's rollouts are, so that an interrupted
+selection goes on, and `source.run` can choose from it again by another rule. Not for: training on them.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from burnish.config import SelectConfig
+from burnish.config import SelectConfig, dumps
 from burnish.engine.embedded import EmbeddedEngine
-from burnish.errors import DataError, ResumeError
-from burnish.journal.files import encode, storage_error, write_atomic
+from burnish.errors import DataError
+from burnish.journal import Journal
+from burnish.journal.files import encode, write_atomic
 from burnish.journal.rollouts import as_groups, read_rollouts
 from burnish.learner.critic import REWARD_PART, annotated
+from burnish.metrics import Share
+from burnish.pipelines import supervised
 from burnish.pipelines.rows import encoder
 from burnish.policy.heads import load_scorer
 from burnish.policy.model import load as load_policy
@@ -31,7 +35,7 @@ from burnish.verify import identity
 from burnish.verify.pool import Pool
 
 SAMPLED_AT_ONCE = 64
-"""Problems sampled between two looks at the progress."""
+"""Problems sampled, written down and shown together."""
 
 
 @dataclass(frozen=True)
@@ -43,28 +47,27 @@ class Candidate:
     reason: str | None
 
 
-def select(config: SelectConfig, quiet: bool = False) -> dict[str, Any]:
+def select(config: SelectConfig, resume: bool = False, quiet: bool = False) -> dict[str, Any]:
     """Choose, write kept.jsonl, removed.jsonl and report.json; returns the report. Raises InputError for bad input."""
     out = Path(config.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ResumeError(f"{out} already holds something; choose another out.")
+    going_on = supervised.begin(config, resume)
     tune_allocator()
     model = load_scorer(config.reward_model) if config.reward_model is not None else None
-    groups, provenance = _stored(config) if config.source.run is not None else _sampled(config, quiet)
+    stored = config.source.run is not None
+    groups, provenance = _stored(config) if stored else _sampled(config, going_on, quiet)
     if model is not None:
         groups = annotated(model, groups, encoder(Renderer(model.tokenizer)))
     candidates = [one for group in _by_problem(groups) for one in chosen(group, config)]
     kept = [one for one in candidates if one.reason is None]
     if not kept:
         reasons = Counter(one.reason for one in candidates)
+        again = "" if stored else f"; {out} holds what was sampled, and source.run chooses from it again"
         raise DataError(
             f"None of {len(candidates)} completions is kept ({_said(reasons)}), so there is no data set to write; sample more, or ask "
-            "for less."
+            f"for less{again}."
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(out, error) from error
+    if stored and not going_on:
+        Journal.create(out, dumps(config), {"run": config.seed})
     report = _report(config, candidates, provenance)
     write_atomic(out / "removed.jsonl", "".join(_line(one) for one in candidates if one.reason is not None))
     write_atomic(out / "report.json", json.dumps(json.loads(encode(report)), indent=2) + "\n")
@@ -140,8 +143,8 @@ def _stored(config: SelectConfig) -> tuple[list[Group], dict[str, Any]]:
     return groups, {"run": config.source.run}
 
 
-def _sampled(config: SelectConfig, quiet: bool) -> tuple[list[Group], dict[str, Any]]:
-    """Completions of the model, on the task's training problems, judged."""
+def _sampled(config: SelectConfig, going_on: bool, quiet: bool) -> tuple[list[Group], dict[str, Any]]:
+    """Completions of the model, on the task's training problems, judged and journalled; what the journal holds is not drawn again."""
     source = config.source
     assert source.model is not None and source.task is not None
     task = load_task(source.task, source.options)
@@ -152,17 +155,27 @@ def _sampled(config: SelectConfig, quiet: bool) -> tuple[list[Group], dict[str, 
     sampling = Sampling(config.sampling.temperature, 1.0, 0, config.sampling.max_new, policy.stop_ids, config.seed)
     prompts = [renderer.prompt(problem, task.messages(problem)) for problem in problems]
     check_room(prompts, sampling.max_new, policy.context)
-    groups: list[Group] = []
+    out = Path(config.out)
+    journal = Journal.open(out) if going_on else Journal.create(out, dumps(config), {"run": config.seed})
+    done = journal.last_step or 0
+    groups = [group for step in range(1, done + 1) for group in as_groups(journal.rollouts(step))]
     with (
         Pool(task.verifier, config.verify.workers, config.verify.deadline_s) as pool,
         Display("sampling", len(problems), (("right", "right so far", "{:6.1%}"),), quiet) as display,
     ):
+        if done:
+            display.note(f"Going on after {len(groups)} of {len(problems)} problems.")
         sampler = Sampler(EmbeddedEngine(policy, config.sampling.rows), renderer, pool, task.messages, sampling)
-        for first in range(0, len(problems), SAMPLED_AT_ONCE):
-            groups += sampler.groups(problems[first : first + SAMPLED_AT_ONCE], source.samples)
-            rollouts = [rollout for group in groups for rollout in group.rollouts]
-            right = sum(rollout.verdict.outcome == "right" for rollout in rollouts)
-            display.step(len(groups), {"right": right / max(1, len(rollouts))})
+        right = drawn = 0
+        for step, first in enumerate(range(0, len(problems), SAMPLED_AT_ONCE), start=1):
+            if step <= done:
+                continue
+            part = sampler.groups(problems[first : first + SAMPLED_AT_ONCE], source.samples)
+            outcomes = [rollout.verdict.outcome for group in part for rollout in group.rollouts]
+            right, drawn = right + outcomes.count("right"), drawn + len(outcomes)
+            journal.step(step, part, (), (), {"verdict/pass_rate": Share(outcomes.count("right"), len(outcomes))})
+            groups += part
+            display.step(len(groups), {"right": right / drawn})
     return groups, {"model": source.model, "task": source.task, "verifier": identity(task.verifier)}
 
 

@@ -161,7 +161,8 @@ def critic_of(setting: Setting, needs: frozenset[str]) -> Critic | None:
     if "values" not in needs:
         if config.critic != CriticConfig():  # a config read back holds the section with its defaults
             raise ConfigError(
-                f"The section critic has no effect: the recipe {config.recipe.name!r} has no critic; take ppo, or leave the section out."
+                f"The section critic has no effect: the recipe {config.recipe.name!r} with credit {setting.recipe.credit.kind!r} has no "
+                "critic; take ppo's credit, gae, or leave the section out."
             )
         return None
     network: Scorer | torch.nn.Linear

@@ -16,8 +16,9 @@ from burnish.config import LoraConfig, PassesConfig, Settings, differences, dump
 from burnish.config import OptimizerConfig as OptimizerSettings
 from burnish.errors import ResumeError
 from burnish.evaluate.statistics import mean_interval
-from burnish.journal import Journal, write_report
+from burnish.journal import Journal, plot_curves, write_report
 from burnish.journal.files import write_files
+from burnish.journal.plots import LEARNED, recorded
 from burnish.learner.batch import Layout
 from burnish.learner.learner import Learner, Optimization
 from burnish.policy import adapters
@@ -117,7 +118,7 @@ def save(policy: Policy, out: Path) -> None:
 
 
 def finish(config: Any, course: Course, report: dict[str, Any], notices: Sequence[str]) -> dict[str, Any]:
-    """Complete the report and write it."""
+    """Complete the report and write it, and draw the curves."""
     ledger = course.ledger
     seconds = ledger.seconds.get("update", 0.0)
     whole = {
@@ -140,6 +141,8 @@ def finish(config: Any, course: Course, report: dict[str, Any], notices: Sequenc
     if config.lora.rank:
         whole["adapter"] = f"{config.out}/adapter"
     write_report(config.out, whole)
+    lines = list(Journal.open(config.out).metrics())
+    plot_curves(lines, Path(config.out) / "curves.png", recorded(lines, LEARNED))
     return whole
 
 
