@@ -171,7 +171,7 @@ def test_the_pages_a_row_takes_at_most() -> None:
 
 
 def test_a_request_that_can_never_fit_is_refused_in_one_sentence() -> None:
-    with pytest.raises(EngineError, match=r"p0 needs 6 pages of 4 tokens .* has 5; raise sampling.cache_gib"):
+    with pytest.raises(EngineError, match=r"p0 needs 6 pages of 4 tokens .* has 5; raise sampling\.cache_gib"):
         scheduler([10], [2], pages=5)
     scheduler([10], [2], pages=6)
 
@@ -315,7 +315,7 @@ def test_through_the_kernels_lost_pages_move_log_probabilities_by_roundings_alon
 
 def test_a_budget_that_holds_no_row_is_refused_before_anything_is_computed() -> None:
     engine = EmbeddedEngine(subject(), options=Options(page=4, cache_bytes=budget(3, 4, subject())))
-    with pytest.raises(EngineError, match="the whole cache has 3; raise sampling.cache_gib, or lower max_new"):
+    with pytest.raises(EngineError, match=r"the whole cache has 3; raise sampling\.cache_gib, or lower max_new"):
         next(engine.generate(requests(prompts([4]), 1, FREE)))
     assert engine.tokens_prefilled == 0
 

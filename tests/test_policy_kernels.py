@@ -197,7 +197,20 @@ def paged(
     place_N = table[row_N.long(), index_N // S].long() * S + index_N % S
     query, out = torch.empty(N, H * D, dtype=BF), torch.empty(N, H * D, dtype=BF)
     call.page_write(N, H, K, D, S, qkv.contiguous(), *norms, 1e-6, position_N, *angles, place_N, *stores, query)
-    given = (torch.tensor(tiles, dtype=torch.int32), H, K, D, S, query, *stores, table, table.shape[1], hole, row_N, index_N)
+    given = (
+        torch.tensor(tiles, dtype=torch.int32),
+        H,
+        K,
+        D,
+        S,
+        query,
+        *stores,
+        table,
+        table.shape[1],
+        hole,
+        row_N,
+        index_N,
+    )
     call.paged_attend(len(tiles), *given, 0.3, window, out)
     return out
 

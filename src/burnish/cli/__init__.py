@@ -260,6 +260,7 @@ def check(run: RunFile, overrides: Overrides = None, as_json: Json = False) -> N
             if found["memory_gib"][part]
         )
         + ".",
+        f"The sampler's cache takes {found['cache']}.",
         f"{probe['answers']:.0f} answers sampled: {probe['pass_rate']:.0%} right, {probe['cut_off']:.0%} cut off, "
         f"{probe['no_verdict']:.0%} without a verdict; {probe['no_signal']:.0%} of the groups have no signal; "
         f"mean length {probe['mean_length']:.0f} tokens.",

@@ -67,6 +67,14 @@ class SamplingConfig(Settings):
     temperature: Rate = Field(1.0, description="Divides the logits; the learner scores under the same temperature.")
     max_new: Positive = Field(256, description="Most tokens in one completion.")
     rows: Positive = Field(512, description="Most completions decoded together by the embedded engine.")
+    cache_gib: Rate | None = Field(
+        None,
+        description="Most memory for the keys and values of what is being sampled; half of what is available if not given.",
+    )
+    cache: Literal["auto", "bfloat16"] = Field(
+        "auto",
+        description="What they are kept in: the precision of the products, or bfloat16, which halves a float32 cache.",
+    )
 
 
 class VerifyConfig(Settings):

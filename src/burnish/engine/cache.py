@@ -99,8 +99,9 @@ class PagedCache(Cache):  # type: ignore[misc]
             key_BKJD, value_BKJD = (gathered(store, layout.table_BP) for store in (keys, values))
             hidden_B1TJ = layout.hidden(sliding_window)
             if softcap is None:
-                seen = {"attn_mask": ~hidden_B1TJ, "scale": scaling, "enable_gqa": True}
-                several_BHTD = F.scaled_dot_product_attention(query_BHTD, key_BKJD, value_BKJD, **seen)
+                several_BHTD = F.scaled_dot_product_attention(
+                    query_BHTD, key_BKJD, value_BKJD, attn_mask=~hidden_B1TJ, scale=scaling, enable_gqa=True
+                )
                 return several_BHTD.transpose(1, 2).to(precision)
             B, H, T, D = query_BHTD.shape
             K = keys.shape[1]
@@ -216,7 +217,9 @@ class _Fold:
         U, M = len(first_U), int(count_U.max())
         group_B = np.repeat(np.arange(U), count_U)
         rank_B = np.arange(B) - first_U[group_B]
-        table_UM = first_U[:, None] + np.minimum(np.arange(M), count_U[:, None] - 1)  # places without a row repeat another
+        table_UM = first_U[:, None] + np.minimum(
+            np.arange(M), count_U[:, None] - 1
+        )  # places without a row repeat another
         wide = int(shared_B.max())
         own = shared_B[:, None] + np.arange(max(1, last_page - int(shared_B.min())))
         at_W = np.arange(wide * page)

@@ -52,6 +52,12 @@ class Options:
     cache_bytes: int | None = None
     cache_dtype: torch.dtype | None = None
 
+    @classmethod
+    def of(cls, rows: int, cache_gib: float | None, cache: str) -> Options:
+        """From a run file's section `sampling`."""
+        budget = None if cache_gib is None else int(cache_gib * 2**30)
+        return cls(rows, cache_bytes=budget, cache_dtype=torch.bfloat16 if cache == "bfloat16" else None)
+
 
 class EmbeddedEngine:
     """Samples from `policy`."""
@@ -253,7 +259,9 @@ class _Batch:
         have = self.ids_SC.shape[1]
         if columns > have:
             more = min(max(columns, 2 * have), self.sampling.max_new) - have
-            self.ids_SC, self.logp_SC = (torch.nn.functional.pad(part, (0, more)) for part in (self.ids_SC, self.logp_SC))
+            self.ids_SC, self.logp_SC = (
+                torch.nn.functional.pad(part, (0, more)) for part in (self.ids_SC, self.logp_SC)
+            )
 
     def _drawn(self, row: Row) -> tuple[tuple[int, ...], tuple[float, ...]]:
         count = int(self.scheduler.length_S[row.slot])
@@ -281,6 +289,4 @@ class _Batch:
         ids, logprobs = self._drawn(row)
         shown = [i for i in ids if i not in self.sampling.stop_ids]
         text = self.policy.tokenizer.decode(shown, skip_special_tokens=True)
-        return Completion(
-            Key(*row.request.key), ids, logprobs, text, stop, self.engine.version, self.engine.version
-        )
+        return Completion(Key(*row.request.key), ids, logprobs, text, stop, self.engine.version, self.engine.version)

@@ -338,6 +338,6 @@ def _refuse_what_never_fits(rows: Iterable[Row], pages: Pages, page: int) -> Non
         most = most_pages(prompt, max_new, page)
         if most > pages.count:
             raise EngineError(
-                f"The request {row.request.key.problem_id} needs {most} pages of {page} tokens (a prompt of {prompt}, max_new = {max_new}), "
-                f"and the whole cache has {pages.count}; raise sampling.cache_gib, or lower max_new."
+                f"The request {row.request.key.problem_id} needs {most} pages of {page} tokens (a prompt of {prompt}, max_new = "
+                f"{max_new}), and the whole cache has {pages.count}; raise sampling.cache_gib, or lower max_new."
             )

@@ -13,7 +13,7 @@ from burnish.config import RunConfig
 from burnish.errors import ModelError, TrainingError
 from burnish.evaluate.probe import ProbeReport
 from burnish.evaluate.probe import probe as hack_probe
-from burnish.pipelines.setting import Setting, adapted, annotation_of, critic_of, prepare, sampling_with
+from burnish.pipelines.setting import Setting, adapted, annotation_of, critic_of, engine_of, prepare, sampling_with
 from burnish.policy.adapters import is_adapted
 from burnish.policy.model import Policy
 from burnish.run.local import at_rest
@@ -44,6 +44,7 @@ def check(config: RunConfig, prompts: int = 16) -> dict[str, Any]:
         ],
         "notices": list(setting.notices),
         "parameters": setting.policy.parameters,
+        "cache": engine_of(setting).describe_cache(),
         "memory_gib": {name: round(size / 2**30, 3) for name, size in memory(setting).items()},
     }
     if len(problems) > 1:
@@ -90,10 +91,10 @@ def memory(setting: Setting) -> dict[str, float]:
     config, steps = setting.policy.module.config.get_text_config(), setting.config.steps
     weights = setting.policy.parameters
     trained = sum(parameter.numel() for parameter in setting.policy.module.parameters() if parameter.requires_grad)
-    heads = int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
-    head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
     rows = min(setting.config.sampling.rows, steps.prompts * steps.samples)
-    cache = 2 * config.num_hidden_layers * heads * head_dim * rows * setting.config.sampling.max_new * 2
+    engine = engine_of(setting)
+    at_most = rows * -(-setting.config.sampling.max_new // engine.options.page)
+    cache = min(engine.pages, at_most) * engine.page_bytes
     wide = getattr(config, "intermediate_size", 4 * config.hidden_size)
     per_token = config.num_hidden_layers * (14 * config.hidden_size + 5 * wide) * 3.0
     needs = setting.recipe.needs(steps.updates)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.config import SelectConfig, dumps
-from burnish.engine.embedded import EmbeddedEngine
+from burnish.engine.embedded import EmbeddedEngine, Options
 from burnish.errors import DataError
 from burnish.journal import Journal
 from burnish.journal.files import encode, write_atomic
@@ -165,7 +165,9 @@ def _sampled(config: SelectConfig, going_on: bool, quiet: bool) -> tuple[list[Gr
     ):
         if done:
             display.note(f"Going on after {len(groups)} of {len(problems)} problems.")
-        sampler = Sampler(EmbeddedEngine(policy, config.sampling.rows), renderer, pool, task.messages, sampling)
+        chosen = config.sampling
+        engine = EmbeddedEngine(policy, options=Options.of(chosen.rows, chosen.cache_gib, chosen.cache))
+        sampler = Sampler(engine, renderer, pool, task.messages, sampling)
         right = drawn = 0
         for step, first in enumerate(range(0, len(problems), SAMPLED_AT_ONCE), start=1):
             if step <= done:

@@ -16,7 +16,7 @@ import torch
 from burnish.algos import losses, recipes
 from burnish.algos.reward import Part
 from burnish.config import CriticConfig, RunConfig, load
-from burnish.engine.embedded import EmbeddedEngine
+from burnish.engine.embedded import EmbeddedEngine, Options
 from burnish.errors import ConfigError, DataError, ModelError
 from burnish.learner.critic import REWARD_PART, Critic, annotated, shared_head
 from burnish.learner.learner import Following
@@ -211,11 +211,17 @@ def annotation_of(setting: Setting) -> Callable[[list[Group]], list[Group]] | No
     return lambda groups: annotated(model, groups, encode, config.optimizer.micro_batch_tokens)
 
 
+def engine_of(setting: Setting) -> EmbeddedEngine:
+    """The engine that the section `sampling` asks for."""
+    chosen = setting.config.sampling
+    return EmbeddedEngine(setting.policy, options=Options.of(chosen.rows, chosen.cache_gib, chosen.cache))
+
+
 @contextmanager
 def sampling_with(setting: Setting) -> Iterator[Sampler]:
     """An engine and a verifier pool for the setting."""
     config = setting.config
-    engine = EmbeddedEngine(setting.policy, config.sampling.rows)
+    engine = engine_of(setting)
     with Pool(setting.task.verifier, config.verify.workers, config.verify.deadline_s) as pool:
         yield Sampler(engine, setting.renderer, pool, setting.task.messages, setting.sampling)
 
