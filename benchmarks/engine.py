@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from decode import made, requests
 
 from burnish.engine.embedded import EmbeddedEngine, Options
 from burnish.engine.scheduler import Pages
 from burnish.policy import fused
 from burnish.policy.model import Policy, tune_allocator
 from burnish.records import Request
+from decode import made, requests
 
 SHAPES, EXACT = "--shapes-only", "--exact-rows"
 

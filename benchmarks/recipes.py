@@ -105,7 +105,8 @@ def run_one(chosen: RunConfig) -> dict[str, Any]:
 def table(results: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     """The figures as Markdown."""
     lines = [
-        f"| recipe | steps to {GOAL:.0%} | seconds to {GOAL:.0%} | change of held-out pass@1 (each seed) | lowest end of its 95% intervals |",
+        f"| recipe | steps to {GOAL:.0%} | seconds to {GOAL:.0%} | change of held-out pass@1 (each seed) "
+        "| lowest end of its 95% intervals |",
         "|---|---|---|---|---|",
     ]
     for name, seeds in results.items():

@@ -1,4 +1,4 @@
-"""TRL's side of benchmarks/step.py: its process, and the search for its fastest settings. Not for running by itself."""
+"""TRL's side of benchmarks/step.py and learner.py: its process, and the search for its fastest settings. Not for running by itself."""
 
 from __future__ import annotations
 
@@ -39,11 +39,15 @@ class PeerFailed(Exception):
 
 @dataclass
 class Peer:
-    """TRL's process: `step` lets it take one step. Use it in a `with`."""
+    """TRL's process: `step` lets it take one step. Use it in a `with`.
+
+    script  which side it plays; the file is beside this one
+    """
 
     python: str
     folder: Path
     settings: dict[str, Any]
+    script: str = "trl_side.py"
     _process: Any = field(init=False, default=None)
 
     def __enter__(self) -> Peer:
@@ -58,7 +62,7 @@ class Peer:
         offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
         with (self.folder / "trl.log").open("w") as log:
             self._process = subprocess.Popen(
-                [self.python, str(HERE / "trl_side.py"), str(self.folder / "settings.json")],
+                [self.python, str(HERE / self.script), str(self.folder / "settings.json")],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

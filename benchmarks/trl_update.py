@@ -1,4 +1,9 @@
-"""TRL's side of benchmarks/learner.py: supervised updates on given rows. python trl_update.py FOLDER. Not for: use without it."""
+"""TRL's side of benchmarks/learner.py: supervised updates on given rows, in an environment of its own.
+
+    python trl_update.py SETTINGS.json
+
+Each line "go" on standard input lets one optimizer step happen, as in trl_side.py. Not for: use without learner.py.
+"""
 
 from __future__ import annotations
 
@@ -8,66 +13,83 @@ import time
 from pathlib import Path
 from typing import Any
 
-from trl_side import keep_freed_memory
+from trl_side import Turns, keep_freed_memory
+
+
+def arguments(settings: dict[str, Any]) -> Any:
+    """The trainer's settings: ours where the two have the same notion, and nothing on that only costs time."""
+    from trl import SFTConfig
+
+    assert settings["rows"] % settings["parts"] == 0, "the rows of a step must be a whole number of micro-batches"
+    return SFTConfig(
+        output_dir=settings["scratch"],
+        max_steps=settings["steps"],
+        per_device_train_batch_size=settings["rows"] // settings["parts"],
+        gradient_accumulation_steps=settings["parts"],
+        train_sampling_strategy=settings["order"],
+        gradient_checkpointing=False,
+        bf16=settings["precision"] == "autocast",
+        use_cpu=True,
+        learning_rate=settings["lr"],
+        lr_scheduler_type="constant",
+        optim="adamw_torch_fused",
+        adam_beta1=0.9,
+        adam_beta2=0.95,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        max_length=4096,
+        completion_only_loss=True,
+        report_to="none",
+        disable_tqdm=True,
+        save_strategy="no",
+        logging_strategy="no",
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+    )
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
-    settings = json.loads((folder / "settings.json").read_text())
-    keep_freed_memory()
+    settings = json.loads(Path(sys.argv[1]).read_text())
+    turns = Turns(Path(settings["timings"]))
+    if settings["allocator"] == "kept":
+        keep_freed_memory()
 
     import torch
+    import transformers
     import trl
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTTrainer
 
     torch.set_num_threads(settings["threads"])
-    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
-    seconds: list[float] = []
+    rows = [json.loads(line) for line in Path(settings["prompts"]).read_text().splitlines()]
+    assert len(rows) == settings["rows"]
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
+    class Pace(TrainerCallback):  # type: ignore[misc]
         began = 0.0
 
         def on_step_begin(self, *_: Any, **__: Any) -> None:
+            turns.wait()
             self.began = time.perf_counter()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            seconds.append(time.perf_counter() - self.began)
+            turns.rows.append({"whole": time.perf_counter() - self.began})
+            turns.say("done")
 
-    best: dict[str, Any] = {}
-    for parts in settings["parts"]:
-        seconds.clear()
-        trainer = SFTTrainer(
-            model=AutoModelForCausalLM.from_pretrained(
-                folder / "model", dtype=torch.float32, attn_implementation="sdpa"
-            ),
-            args=SFTConfig(
-                output_dir=str(folder / "scratch"),
-                max_steps=settings["steps"] + 1,
-                per_device_train_batch_size=len(rows) // parts,
-                gradient_accumulation_steps=parts,
-                gradient_checkpointing=False,
-                bf16=settings["autocast"],
-                use_cpu=True,
-                optim="adamw_torch_fused",
-                max_length=4096,
-                completion_only_loss=True,
-                report_to="none",
-                disable_tqdm=True,
-                save_strategy="no",
-                logging_strategy="no",
-                dataloader_pin_memory=False,
-            ),
-            train_dataset=Dataset.from_list([{"input_ids": r["ids"], "completion_mask": r["mask"]} for r in rows]),
-            processing_class=AutoTokenizer.from_pretrained(folder / "model"),
-            callbacks=[Clock()],
-        )
-        trainer.train()
-        median = sorted(seconds[1:])[(len(seconds) - 1) // 2]
-        if not best or median < best["seconds"]:
-            best = {"seconds": median, "parts": parts, "trl": trl.__version__}
-    (folder / "trl.json").write_text(json.dumps(best))
+    trainer = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(
+            settings["model"],
+            dtype=torch.bfloat16 if settings["precision"] == "bfloat16" else torch.float32,
+            attn_implementation=settings["attention"],
+        ),
+        args=arguments(settings),
+        train_dataset=Dataset.from_list([{"input_ids": r["ids"], "completion_mask": r["mask"]} for r in rows]),
+        processing_class=AutoTokenizer.from_pretrained(settings["model"]),
+        callbacks=[Pace()],
+    )
+    turns.facts = {"trl": trl.__version__, "transformers": transformers.__version__, "torch": torch.__version__}
+    turns.say("ready")
+    trainer.train()
 
 
 if __name__ == "__main__":

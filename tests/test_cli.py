@@ -329,7 +329,7 @@ def test_an_interruption_ends_with_130_and_a_sentence(
     assert said.code == 130 and "interrupted" in said.sentence and "--resume" in said.sentence
 
 
-@pytest.mark.parametrize("verb", ["demo", "train", "pretrain", "eval", "sample", "check", "verify", "audit"])
+@pytest.mark.parametrize("verb", ["demo", "train", "pretrain", "eval", "scale", "sample", "check", "verify", "audit"])
 def test_every_verb_has_help_and_json(terminal: Terminal, verb: str) -> None:
     said = terminal(verb, "--help")
     assert said.code == 0 and "--json" in said.out

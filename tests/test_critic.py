@@ -21,8 +21,10 @@ from burnish.learner.learner import Learner, Optimization
 from burnish.metrics import Mean
 from burnish.pipelines import rl
 from burnish.pipelines.check import check
+from burnish.policy.fused import Fused
 from burnish.policy.heads import load_scorer, scorer_from
 from burnish.records import Group, Key, Notes, Problem, Rollout, Sample, Tokens, Verdict
+from test_policy_fused import distance, needs_kernels, wide
 
 
 def squared(value_N: Any, old_N: Any, return_N: Any, weight_N: Any) -> Any:
@@ -113,6 +115,56 @@ def test_the_critics_gradient_is_the_same_in_any_micro_batches(kind: str) -> Non
         one.update(samples(one), nothing, weigh)
         found.append(torch.cat([each.flatten() for each in kept]))
     assert float((found[0] - found[1]).norm()) <= 1e-4 * float(found[1].norm()) and float(found[1].norm()) > 0
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", ["own", "shared"])
+def test_the_critics_gradient_through_the_kernels_is_the_modules(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Policy and critic together. Exact is the module in float32; the bound is its own error in bfloat16, and half as much again."""
+
+    def found(compute: torch.dtype, serve: bool) -> dict[str, torch.Tensor]:
+        policy = wide("qwen3", compute)
+        network = scorer_from(policy, zero=True) if kind == "own" else shared_head(policy)
+        settings = Optimization(lr=1e-3, total_updates=1, clip_norm=1e9, micro_batch_tokens=20)
+        one, kept = Learner(policy, settings, critic=Critic(network, squared)), dict[str, torch.Tensor]()
+        assert one.critic is not None
+        generator = torch.Generator().manual_seed(1)
+        head = network.module.score if kind == "own" else network  # type: ignore[union-attr]
+        with torch.no_grad():
+            head.weight.normal_(generator=generator)  # type: ignore[operator, union-attr]
+        with monkeypatch.context() as patch:
+            if not serve:
+                patch.setattr(Fused, "serves", staticmethod(lambda policy: False))
+            assert (one._fused()[0] is not None) == serve
+            trained = {"policy": policy.module, "critic": one.critic.module}
+
+            def keep(*_: Any) -> None:
+                named = [(f"{n}.{k}", p) for n, m in trained.items() for k, p in m.named_parameters()]
+                kept.update({name: p.grad.clone() for name, p in named if p.grad is not None})
+
+            one.optimizer.register_step_pre_hook(keep)
+            one.update(samples(one), lambda fields: ((fields.weight_N * fields.logp_N).sum(), {}), weigh)
+        return kept
+
+    fused, module, exact = found(torch.bfloat16, True), found(torch.bfloat16, False), found(torch.float32, False)
+    ours, theirs = distance(fused, exact), distance(module, exact)
+    assert not {name: (ours[name], theirs[name]) for name in ours if ours[name] > 1.5 * theirs[name] + 4e-3}
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", ["own", "shared"])
+def test_values_through_the_kernels_are_the_modules(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = wide("qwen3")
+    network = scorer_from(policy, 3) if kind == "own" else shared_head(policy)
+    if kind == "shared":
+        with torch.no_grad():
+            network.weight.fill_(0.1)  # type: ignore[union-attr, operator]
+    one = Learner(policy, Optimization(lr=1e-3, total_updates=1), critic=Critic(network, squared))
+    found = one.score([group(i) for i in range(6)], frozenset({"values"}))
+    monkeypatch.setattr(Fused, "serves", staticmethod(lambda policy: False))
+    module = one.score([group(i) for i in range(6)], frozenset({"values"}))
+    for key, notes in found.items():
+        assert notes.values == pytest.approx(module[key].values, abs=0.03)
 
 
 def test_a_trunk_of_its_own_leaves_the_policy_alone() -> None:

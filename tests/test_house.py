@@ -27,17 +27,19 @@ TABLE: dict[str, set[str]] = {
     "learner": {"policy", "records", "metrics", "errors"},
     "journal": {"records", "metrics", "errors"},
     "tasks": {"verify", "records", "errors"},
+    "data": {"tasks", "records", "journal", "errors"},
     "rollout": {"prompts", "verify", "records"},
     "loop": {"algos", "records", "metrics"},
     "run": {"engine", "learner", "rollout", "records", "journal", "metrics", "errors"},
     "evaluate": {"rollout", "tasks", "journal", "records", "errors"},
     "pipelines": {
         *("errors", "records", "metrics", "config", "policy", "prompts", "verify", "algos", "engine", "learner"),
-        *("journal", "tasks", "rollout", "loop", "run", "evaluate", "plan"),
+        *("journal", "tasks", "data", "rollout", "loop", "run", "evaluate", "plan"),
     },
     "viewer": {"journal", "records"},
     "show": set(),
-    "cli": {"errors", "records", "config", "journal", "pipelines", "viewer", "show"},
+    "show_data": set(),
+    "cli": {"errors", "records", "config", "journal", "pipelines", "viewer", "show", "show_data", "data"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -46,6 +48,8 @@ TABLE: dict[str, set[str]] = {
 COMPOSES: dict[str, set[str]] = {
     "demo": {"pretrain", "rl"},
     "check": {"setting"},
+    "data": {"data_job"},
+    "data_stats": {"data_job"},
     "setting": {"rows"},
     "audit": {"verify"},
     "rl": {"setting", "supervised"},
@@ -53,6 +57,7 @@ COMPOSES: dict[str, set[str]] = {
     "reward_model": {"rows", "supervised"},
     "preference": {"rows", "supervised"},
     "select": {"rows", "supervised"},
+    "scale": {"draws", "rows", "scale_plan"},
     "improve": {"sft", "preference", "rl"},
     "distil": {"sft", "preference", "rl"},
     "r1": {"sft", "preference", "rl"},
@@ -60,8 +65,8 @@ COMPOSES: dict[str, set[str]] = {
 """Pipeline -> the other pipelines it is made of; one that is not listed imports no other."""
 
 WITHOUT_TORCH = {
-    *("errors", "records", "metrics", "config", "prompts", "verify", "journal", "tasks", "rollout", "loop"),
-    *("evaluate", "viewer", "show", "cli", "__main__", "__init__"),
+    *("errors", "records", "metrics", "config", "prompts", "verify", "journal", "tasks", "data", "rollout", "loop"),
+    *("evaluate", "viewer", "show", "show_data", "cli", "__main__", "__init__"),
 }
 LOSSES = {"algos/losses.py", "algos/surrogates.py", "algos/correction.py", "algos/preference.py"}
 """The files of algos that work on tensors."""

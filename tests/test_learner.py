@@ -18,7 +18,7 @@ from burnish.algos.recipes import Recipe, recipe
 from burnish.errors import ConfigError, EngineError, TrainingError
 from burnish.learner.batch import batches
 from burnish.learner.learner import Learner, Optimization
-from burnish.metrics import values
+from burnish.metrics import Metric, values
 from burnish.policy.sampling import SamplingDistribution
 from burnish.records import Group, Key, Notes, Outcome, Sample, Tokens, from_json
 from tiny import FAMILIES, eager, group, policy
@@ -112,6 +112,64 @@ def test_the_gradient_is_the_same_for_any_micro_batch_budget(
     shared.optimization = replace(shared.optimization, micro_batch_tokens=WHOLE)
     assert any(part.abs().max() > 0 for part in whole.values())
     assert_same(whole, parts)
+
+
+PLAIN = {
+    "grpo": recipe("grpo"),
+    "gspo": recipe("gspo"),
+    "cispo": recipe("cispo"),
+    "sapo": recipe("sapo"),
+    "reinforce_pp with a correction": recipe("reinforce_pp", correction="sequence_tis", correction_high=2),
+}
+"""Recipes in whose loss there is nothing but the advantage."""
+
+
+def half_silent(chosen: Any, seed: int) -> list[Sample]:
+    samples = credited(chosen, groups(seed, most=6))
+    return [replace(s, advantages=(0.0,) * len(s.advantages)) if i % 2 else s for i, s in enumerate(samples)]
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("lag", [0, 9])
+def test_rows_without_advantage_go_forward_only_and_nothing_else_changes(
+    shared: Learner, name: str, lag: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = PLAIN[name]
+    samples = [replace(sample, oldest=lag, newest=lag) for sample in half_silent(chosen, 3)]
+    taken: list[dict[str, Metric]] = []
+    found: list[dict[str, torch.Tensor]] = []
+    learned: list[int] = []
+    for told_apart in (True, False):
+        with monkeypatch.context() as patch:
+            if not told_apart:
+                patch.setattr(type(chosen.objective), "only_advantage", False)
+            real = shared._see
+
+            def watched(batch: Any, *paths: Any, real: Any = real) -> Any:
+                learned.append(len(batch.origins) if torch.is_grad_enabled() else 0)
+                return real(batch, *paths)
+
+            patch.setattr(shared, "_see", watched)
+            real_update = shared.update
+            patch.setattr(shared, "update", lambda *args, run=real_update: taken.append(run(*args)))
+            found.append(gradient(shared, samples, chosen))
+    assert sum(learned) == len(samples[::2]) + len(samples)  # the first time half of them, then all
+    assert any(part.abs().max() > 0 for part in found[0].values())
+    assert_same(found[0], found[1])
+    one, other = values(taken[0]), values(taken[1])
+    assert one == pytest.approx(other, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        recipe("grpo", kl_to="reference", kl_coefficient=0.1),
+        recipe("sapo", entropy_coefficient=0.01),
+        recipe("grpo", objective="dppo", dppo_drift=0.1),
+    ],
+)
+def test_where_the_loss_holds_more_than_the_advantage_every_row_is_learned_from(chosen: Any) -> None:
+    assert not chosen.objective.only_advantage
 
 
 @pytest.mark.parametrize("family", FAMILIES)

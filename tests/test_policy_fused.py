@@ -14,7 +14,7 @@ import tiny
 from burnish.algos.recipes import recipe
 from burnish.engine.embedded import EmbeddedEngine
 from burnish.learner.learner import Learner, Optimization
-from burnish.policy import kernels
+from burnish.policy import fused_layer, kernels
 from burnish.policy.fused import Fused
 from burnish.policy.model import Policy
 from burnish.policy.sampling import SamplingDistribution
@@ -169,6 +169,50 @@ def test_logits_too_many_to_keep_are_made_again(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("burnish.policy.fused.LOGITS_CHUNK", 7 * len(tiny.tokenizer()))
     chunked = gradients(wide("qwen3"), samples, 4096, monkeypatch)
     assert max(distance(chunked, kept).values()) < 0.01
+
+
+def test_few_sizes_stand_for_all_and_waste_little() -> None:
+    sizes = [fused_layer.rounded_up(count) for count in range(1, 8193)]
+    assert (
+        len(set(sizes)) == 31 + 16 + 16 + 1
+    )  # multiples of 64, of 128 from 2,048 on, of 256 from 4,096 on, and 8,192 itself
+    assert all(0 <= size - count < max(64, count / 16) for count, size in enumerate(sizes, 1))
+
+
+@needs_kernels
+@pytest.mark.parametrize("chunk", [1 << 24, 7 * 272, 80 * 272])
+def test_padding_of_places_changes_no_gradient(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("burnish.policy.fused.LOGITS_CHUNK", chunk)
+    samples = rows(3, SHAPES)
+    padded = gradients(wide("qwen2"), samples, 60, monkeypatch)
+    monkeypatch.setattr(fused_layer, "rounded_up", lambda count: count)
+    bare = gradients(wide("qwen2"), samples, 60, monkeypatch)
+    assert max(distance(padded, bare).values()) < 0.01  # products of other shapes may round differently
+
+
+@needs_kernels
+def test_what_stood_in_fresh_memory_reaches_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deterministic torch fills what it has not initialised with NaN."""
+    samples = rows(3, SHAPES)
+    plain = gradients(wide("qwen3"), samples, 60, monkeypatch)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert torch.empty(1).isnan()
+        poisoned = gradients(wide("qwen3"), samples, 60, monkeypatch)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert max(distance(poisoned, plain).values()) < 1e-3
+
+
+@needs_kernels
+def test_padding_is_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedding of an id that no row holds, 0 among them, touches nothing."""
+    policy = wide("llama")
+    with torch.no_grad():
+        policy.module.get_input_embeddings().weight[0] = float("nan")
+    taken = gradients(policy, rows(3, SHAPES), 60, monkeypatch)
+    assert all(bool(grad.isfinite().all()) for grad in taken.values())
 
 
 @needs_kernels

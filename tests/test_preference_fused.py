@@ -145,9 +145,36 @@ def test_nan_in_masked_places_never_reaches_a_supervised_gradient(layout: str) -
     assert all(torch.equal(clean[name], dirty[name]) for name in clean)
 
 
-def test_a_scorer_goes_through_the_module() -> None:
-    """The kernels know no head of one output: even where they serve the policy, its scorer is the module's."""
-    assert not Fused.serves(scorer_from(wide("qwen3"), 3))
+@needs_kernels
+def test_reward_gradients_through_the_kernels_are_the_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exact is the module in float32; the bound is the module's own error in bfloat16, and half as much again."""
+    samples, objective = reward_pairs(6), RewardStep(6)
+    fused, module, exact = (
+        reward_gradient(wide("qwen3", compute), samples, objective, serve, monkeypatch)
+        for compute, serve in ((torch.bfloat16, True), (torch.bfloat16, False), (torch.float32, False))
+    )
+    ours, theirs = distance(fused, exact), distance(module, exact)
+    assert not {name: (ours[name], theirs[name]) for name in ours if ours[name] > 1.5 * theirs[name] + 2e-3}
+    assert float(fused["score.weight"].abs().max()) > 0
+
+
+def reward_gradient(
+    policy: Any, samples: list[Sample], objective: Any, serve: bool, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Tensor]:
+    model = scorer_from(policy, 3)
+    assert Fused.serves(model) == (policy.compute is torch.bfloat16)
+    with monkeypatch.context() as patch:
+        if not serve:
+            patch.setattr(Fused, "serves", staticmethod(lambda policy: False))
+        settings_ = Optimization(lr=1e-3, total_updates=1, clip_norm=1e9, micro_batch_tokens=60, layout="pairs")
+        learner, found = Learner(model, settings_), dict[str, Tensor]()
+
+        def keep(*_: Any) -> None:
+            found.update({n: p.grad.clone() for n, p in model.module.named_parameters() if p.grad is not None})
+
+        learner.optimizer.register_step_pre_hook(keep)
+        learner.update(samples, objective, lambda part: {one.origin: 1.0 for one in part})
+    return found
 
 
 def test_padding_ids_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:

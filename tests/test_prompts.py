@@ -125,3 +125,29 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused() -> None:
     check_room([short, long], max_new=7, context=16)
     with pytest.raises(ModelError, match=r"The prompt of long has 9 tokens; with max_new = 8 .* context of 16"):
         check_room([short, long], max_new=8, context=16)
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"),
+    [
+        ("<think>a 3</think><answer>3</answer>", "</think>"),
+        ("so, add 5 = 8", ", add"),
+        ("so, add 5 = 8", "dd 5"),
+        ("<think>é, 日本</think>", "本"),
+        ("<think>a", "<think>"),
+    ],
+)
+def test_a_mark_is_found_by_the_fewest_tokens_that_hold_it(text: str, mark: str) -> None:
+    renderer = Renderer(tokenizer())
+    ids = renderer.plain_ids(text)
+    found = renderer.find(ids, mark)
+    assert found is not None
+    first, end = found
+    assert mark in renderer.text(ids[:end]) and mark not in renderer.text(ids[: end - 1])
+    assert mark in renderer.text(ids[first:end]) and mark not in renderer.text(ids[first + 1 : end])
+
+
+def test_a_mark_that_is_not_there_is_not_found() -> None:
+    renderer = Renderer(tokenizer())
+    assert renderer.find(renderer.plain_ids("a 3, b add 5."), "</think>") is None
+    assert renderer.find((), "</think>") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from burnish.engine.scripted import ScriptedEngine
 from burnish.prompts import Renderer
 from burnish.records import Completion, Key, Message, Problem, Request, Rollout, Sampling, Verdict
 from burnish.rollout import Sampler, greedy
+from burnish.verify.pool import Pool
 from tiny import tokenizer
 
 SAMPLING = Sampling(max_new=40, stop_ids=(tokenizer().eos_token_id,), seed=1)
@@ -93,6 +95,23 @@ def test_the_verifier_reads_an_opened_thought() -> None:
     finally:
         words.chat_template = before
     assert judge.heard == ["<think><answer>0</answer>"]
+
+
+def test_verdicts_come_while_sampling_goes_on() -> None:
+    """The engine makes its second completion when the first has been judged by another process, and not before."""
+    with Pool("test_verify_misbehaving:obey", workers=1) as pool:
+
+        class Patient(ScriptedEngine):
+            def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+                for made, completion in enumerate(super().generate(requests)):
+                    end = time.monotonic() + 60
+                    while pool.statistics().judged < made:
+                        assert time.monotonic() < end, "nothing is judged before sampling has ended"
+                        time.sleep(0.005)
+                    yield completion
+
+        groups = sampler(Patient(answer, encode), pool).groups(problems(2), 2)  # type: ignore[arg-type]
+    assert [rollout.verdict.outcome for group in groups for rollout in group.rollouts] == ["right"] * 4
 
 
 def test_another_sampling_may_be_given() -> None:

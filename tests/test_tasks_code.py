@@ -97,6 +97,20 @@ def test_contests_of_several_answers_are_left_out_unless_a_checker_is_named(tmp_
     assert load("code_contests", options).train_size == 2
 
 
+def test_contests_as_their_authors_publish_them_bring_their_own_solution(tmp_path: Path) -> None:
+    row = {
+        "description": "Add two numbers.",
+        "public_tests": {"input": ["1 2\n"], "output": ["3\n"]},
+        "private_tests": {"input": [], "output": []},
+        "generated_tests": {"input": ["3 4\n"], "output": ["7\n"]},
+        "solutions": {"language": [2, 3], "solution": ["int main() {}", "print(sum(map(int, input().split())))"]},
+    }
+    task = load("code_contests", {"held_out": write(tmp_path / "c.jsonl", row)})
+    [problem] = task.held_out()
+    assert [test["output"] for test in problem.reference["tests"]] == ["3\n", "7\n"]
+    assert "print(sum(map(int, input().split())))" in (task.gold(problem) or "")
+
+
 @pytest.mark.parametrize(
     ("tests", "said"),
     [

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from burnish.errors import DataError
-from burnish.tasks.files import field, read_rows, text
+from burnish.tasks.files import field, is_unpinned, read_rows, text
 
 ROWS = [{"a": "x"}, {"a": "y"}]
 
@@ -110,10 +110,83 @@ def test_a_missing_directory_says_so(tmp_path: Path) -> None:
         list(read_rows(str(tmp_path / "nowhere" / "f.jsonl")))
 
 
-def test_a_directory_names_the_files_in_it(tmp_path: Path) -> None:
-    write(tmp_path / "train.jsonl", "{}")
-    with pytest.raises(DataError, match=r"is a directory; name one file in it \(train\.jsonl\)"):
-        list(read_rows(str(tmp_path)))
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in the layout of a repository of the hub: a card that names two configurations, each with two splits."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "repository"
+    splits = {"main": ("train", "test"), "extra": ("train", "test")}
+    card = ["---", "configs:"]
+    for config, names in splits.items():
+        (folder / config).mkdir(parents=True)
+        card += [f"- config_name: {config}", *(["  default: true"] if config == "main" else []), "  data_files:"]
+        for name in names:
+            card += [f"  - split: {name}", f"    path: {config}/{name}-*.parquet"]
+            table = pyarrow.Table.from_pylist([{"a": f"{config} {name} {number}"} for number in (1, 2)])
+            pyarrow.parquet.write_table(table, folder / config / f"{name}-00000-of-00001.parquet")
+    write(folder / "README.md", "\n".join([*card, "---", "# A data set", ""]))
+    return folder
+
+
+def test_a_folder_is_read_as_a_repository_of_the_hub_is(repository: Path) -> None:
+    rows = list(read_rows(str(repository), "test"))
+    assert rows == [(f"{repository}@test:1", {"a": "main test 1"}), (f"{repository}@test:2", {"a": "main test 2"})]
+    assert [row["a"] for _, row in read_rows(f"{repository}:extra@train")] == ["extra train 1", "extra train 2"]
+
+
+def test_a_folder_without_that_split_says_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "folder").mkdir()
+    write(tmp_path / "folder" / "train.jsonl", '{"a": "x"}')
+    with pytest.raises(DataError, match=r"is a folder, but no 'test' split .* name one file in it \(train\.jsonl\)\.$"):
+        list(read_rows(str(tmp_path / "folder"), "test"))
+    with pytest.raises(DataError, match="is a folder here, which has no revisions; leave #abc out"):
+        list(read_rows(f"{tmp_path / 'folder'}#abc"))
+
+
+def test_tabs_separate_and_quotation_marks_are_characters(tmp_path: Path) -> None:
+    file = write(tmp_path / "f.tsv", 'He said "5\t7\n\nx\t8\n')
+    rows = [(place.rsplit("/", 1)[-1], row) for place, row in read_rows(str(file), header=("q", "n"))]
+    assert rows == [("f.tsv:1", {"q": 'He said "5', "n": "7"}), ("f.tsv:3", {"q": "x", "n": "8"})]
+
+
+def test_a_tsv_file_may_have_a_header_of_its_own(tmp_path: Path) -> None:
+    assert places(write(tmp_path / "f.tsv", "a\tb\n1\t2\n")) == [("f.tsv:2", {"a": "1", "b": "2"})]
+
+
+def test_a_short_row_of_a_tsv_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"f\.tsv:2: the row has 1 fields, not 2 \(a, b\)"):
+        places(write(tmp_path / "f.tsv", "a\tb\n1\n"))
+
+
+def test_one_file_of_a_repository_comes_from_the_hubs_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.file_download.constants, "HF_HUB_CACHE", str(tmp_path))
+    kept = tmp_path / "datasets--owner--name" / "snapshots" / ("0" * 40)
+    kept.mkdir(parents=True)
+    write(kept / "test6.jsonl", '{"a": "x"}')
+    location = f"hf://datasets/owner/name@{'0' * 40}/test6.jsonl"
+    assert list(read_rows(location)) == [(f"{location}:1", {"a": "x"})]
+    with pytest.raises(DataError, match=r"test7\.jsonl could not be had from the hub: .*; give the file itself\.$"):
+        list(read_rows(location.replace("test6", "test7")))
+
+
+def test_only_places_of_the_hub_without_a_revision_are_unpinned(tmp_path: Path) -> None:
+    file = write(tmp_path / "f.jsonl", "{}")
+    assert [is_unpinned(one) for one in (str(file), str(tmp_path), f"{tmp_path}:config@test")] == [False, False, False]
+    assert [
+        is_unpinned(one) for one in ("owner/name", "owner/name:config@test", "hf://datasets/owner/name/f.jsonl")
+    ] == [True] * 3
+    assert [is_unpinned(one) for one in ("owner/name@test#abc", "hf://datasets/owner/name@abc/f.jsonl")] == [
+        False,
+        False,
+    ]
 
 
 def test_a_hub_name_goes_to_datasets_with_config_and_split(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +194,8 @@ def test_a_hub_name_goes_to_datasets_with_config_and_split(monkeypatch: pytest.M
 
     asked = []
 
-    def load_dataset(name: str, config: str | None, *, split: str) -> list[dict[str, str]]:
-        asked.append((name, config, split))
+    def load_dataset(name: str, config: str | None, *, split: str, **more: str) -> list[dict[str, str]]:
+        asked.append((name, config, split, *more.values()))
         return ROWS
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
@@ -130,11 +203,13 @@ def test_a_hub_name_goes_to_datasets_with_config_and_split(monkeypatch: pytest.M
     list(read_rows("owner/name@validation", "test"))
     list(read_rows("owner/name:main", "test"))
     list(read_rows("owner/name"))
+    list(read_rows("owner/name:main@test#0a1b"))
     assert asked == [
         ("owner/name", "main", "test"),
         ("owner/name", None, "validation"),  # the split in the name goes before the argument
         ("owner/name", "main", "test"),
         ("owner/name", None, "train"),
+        ("owner/name", "main", "test", "0a1b"),
     ]
 
 
@@ -142,7 +217,10 @@ def test_a_hub_that_cannot_be_reached_is_a_sentence(monkeypatch: pytest.MonkeyPa
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    with pytest.raises(DataError, match=r"no-one/nothing is no file here, and the hub's .* could not be loaded"):
+    with pytest.raises(
+        DataError,
+        match=r"no-one/nothing is no file here, and the hub's .* could not be loaded: .*; give a file or a folder that holds it\.$",
+    ):
         list(read_rows("no-one/nothing"))
 
 

@@ -9,14 +9,21 @@ import pytest
 
 from burnish.errors import DataError
 from burnish.records import Message
-from burnish.tasks.gsm8k import Gsm8k
+from burnish.tasks import load
+from burnish.tasks.published import Published
 from burnish.tasks.splits import check_golds
 
 
-def task(folder: Path, *rows: dict[str, str]) -> Gsm8k:
+def gsm8k(train: str, held_out: str) -> Published:
+    task = load("gsm8k", {"train": train, "held_out": held_out})
+    assert isinstance(task, Published)
+    return task
+
+
+def task(folder: Path, *rows: dict[str, str]) -> Published:
     (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (folder / "test.jsonl").write_text(json.dumps({"question": "1+1?", "answer": "It is 2.\n#### 2"}))
-    return Gsm8k(str(folder / "train.jsonl"), str(folder / "test.jsonl"))
+    return gsm8k(str(folder / "train.jsonl"), str(folder / "test.jsonl"))
 
 
 SEVENTY_TWO = {"question": "48+24?", "answer": "48+24 = <<48+24=72>>72 clips.\n#### 72"}
@@ -55,28 +62,29 @@ def test_a_row_without_an_answer_is_refused_with_its_place(tmp_path: Path, answe
         task(tmp_path, SEVENTY_TWO, {"question": "?", "answer": answer}).train(1)
 
 
-def test_the_hub_name_means_its_main_config(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_files_both_splits_come_from_the_hub_at_one_revision(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
     asked = []
 
-    def load_dataset(name: str, config: str | None, *, split: str) -> list[dict[str, str]]:
-        asked.append((name, config, split))
+    def load_dataset(name: str, config: str | None, *, split: str, revision: str) -> list[dict[str, str]]:
+        asked.append((name, config, split, len(revision)))
         return [{"question": split, "answer": "#### 1"}]
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    assert Gsm8k("openai/gsm8k", "openai/gsm8k").train_size == 1
-    assert asked == [("openai/gsm8k", "main", "train"), ("openai/gsm8k", "main", "test")]
+    task = load("gsm8k", {})
+    assert (task.train_size, task.notices) == (1, ())
+    assert asked == [("openai/gsm8k", "main", "train", 40), ("openai/gsm8k", "main", "test", 40)]
 
 
 @pytest.fixture(scope="module")
-def published(data_dir: Path) -> Gsm8k:
-    return Gsm8k(str(data_dir / "gsm8k" / "train.jsonl"), str(data_dir / "gsm8k" / "test.jsonl"))
+def published(data_dir: Path) -> Published:
+    return gsm8k(str(data_dir / "gsm8k" / "train.jsonl"), str(data_dir / "gsm8k" / "test.jsonl"))
 
 
-def test_every_published_row_loads_and_none_repeats(published: Gsm8k) -> None:
+def test_every_published_row_loads_and_none_repeats(published: Published) -> None:
     assert (published.train_size, len(published.held_out()), published.notices) == (7473, 1319, ())
 
 
-def test_published_golds_all_pass_their_verifier(published: Gsm8k) -> None:
+def test_published_golds_all_pass_their_verifier(published: Published) -> None:
     assert check_golds(published, [*published.train(1).take(7473), *published.held_out()]) == []

@@ -73,7 +73,9 @@ def test_an_unknown_task_names_the_nearest() -> None:
 
 
 def test_an_unknown_task_near_none_lists_them() -> None:
-    with pytest.raises(ConfigError, match=r"there are arithmetic, .*chain, code_contests, .*; or name your own"):
+    with pytest.raises(
+        ConfigError, match=r"there are aime24, .*chain, code_contests, .*unit_conversion; or name your own"
+    ):
         load("xyz", FILES)
 
 
@@ -83,8 +85,11 @@ def test_an_unknown_option_names_the_nearest() -> None:
 
 
 def test_a_missing_option_is_named() -> None:
-    with pytest.raises(ConfigError, match="'gsm8k' needs the option 'held_out'; its options are train, held_out"):
+    hub = "or leave out train too, and it is openai/gsm8k:main@test#[0-9a-f]{40} of the hub"
+    with pytest.raises(ConfigError, match=f"'gsm8k' needs the option 'held_out', a file to measure on; {hub}"):
         load("gsm8k", {"train": "a"})
+    with pytest.raises(ConfigError, match=r"'countdown' needs the option 'held_out', a file to measure on\.$"):
+        load("countdown", {})
 
 
 WRONG_TYPES = {
@@ -92,7 +97,7 @@ WRONG_TYPES = {
     "true for a number": ("limit_train", True, "input should be a valid integer"),
     "a fraction for a number": ("limit_train", 2.5, "input should be a valid integer"),
     "a number for text": ("train", 3, "input should be a valid string"),
-    "a list for text": ("train", ["a"], "input should be a valid string"),
+    "a list of numbers for texts": ("train", [1], "input should be a valid string"),
     "a choice that is none": ("overlap", "keep", "input should be 'drop' or 'refuse'"),
 }
 

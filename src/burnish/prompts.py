@@ -5,13 +5,14 @@ Ids are made once, from messages, and travel from here to the engine and on to t
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from burnish.errors import DataError, ModelError
 from burnish.records import Message, Problem, Prompt
 
-OPEN_THOUGHT = "<think>"
+OPEN_THOUGHT, CLOSE_THOUGHT = "<think>", "</think>"
 
 
 class Renderer:
@@ -88,6 +89,23 @@ class Renderer:
     def plain_ids(self, text: str) -> tuple[int, ...]:
         """Ids of text that no template is put around."""
         return self._ids(text)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The view of ids that verifiers read: special tokens left out, as engines leave them out."""
+        said: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return said
+
+    def find(self, ids: Sequence[int], mark: str) -> tuple[int, int] | None:
+        """(first, end) of the tokens that hold the first `mark` in the text of `ids`, None where it is not there.
+
+        A mark may be one token or several, and share its first one with what stands before it.
+        """
+        place = self.text(ids).find(mark)
+        if place < 0:
+            return None
+        end = bisect_left(range(len(ids) + 1), True, key=lambda count: mark in self.text(ids[:count]))
+        first = bisect_right(range(end), place, key=lambda count: len(self.text(ids[:count]))) - 1
+        return first, end
 
     def response_ids(self, text: str) -> tuple[int, ...]:
         """Ids of a response written by a program, closed by the end token: for supervised training only."""

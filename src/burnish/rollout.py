@@ -44,6 +44,33 @@ class Engine(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where an answer begins: behind its prompt, or behind what already stands of it.
+
+    written  prompt [P] and what stands behind it, sampled or inserted; `Start.fresh` has nothing behind it
+    """
+
+    problem: Problem
+    prompt: Prompt
+    index: int
+    written: Tokens
+
+    @classmethod
+    def fresh(cls, problem: Problem, prompt: Prompt, index: int) -> Start:
+        """An answer from its first token on."""
+        return cls(problem, prompt, index, Tokens.join(prompt.ids, (), ()))
+
+    @property
+    def key(self) -> Key:
+        return Key(self.problem.id, self.index)
+
+    @property
+    def given(self) -> Prompt:
+        """What the engine continues: token ids are the truth, so it is the prompt with more of them."""
+        return self.prompt if self.written.ids == self.prompt.ids else replace(self.prompt, ids=self.written.ids)
+
+
 @dataclass(frozen=True)
 class Sampler:
     """Everything needed to turn problems into judged groups.
@@ -74,38 +101,61 @@ class Sampler:
 
         A rollout whose verdict is missing is kept as no_verdict; none is lost or reordered: all are joined by key.
         """
-        chosen = sampling or self.sampling
         prompts = self.prompts(problems)
         by_id = {prompt.problem_id: (problem, prompt) for problem, prompt in zip(problems, prompts, strict=True)}
         if len(by_id) != len(problems):
             raise ValueError("a problem stands twice among those to sample")
-        requests = [
-            Request(Key(prompt.problem_id, first_index + i), prompt, chosen)
-            for prompt in prompts
-            for i in range(samples)
-        ]
-        drawn: dict[Key, Completion] = {}
-
-        def answers() -> Iterator[tuple[Key, Problem, str]]:
-            for completion in self.engine.generate(requests):
-                drawn[completion.key] = completion
-                problem, prompt = by_id[completion.key.problem_id]
-                yield completion.key, problem, response(prompt, completion.text)
-
-        judged: dict[Key, Rollout] = {}
-        for key, verdict in self.pool.judge(answers()):
-            rollout = _rollout(by_id[key.problem_id][1], drawn[key], verdict)
-            judged[key] = rollout
-            if on_rollout is not None:
-                on_rollout(rollout)
-        if lost := [request.key for request in requests if request.key not in judged]:
-            raise ValueError(
-                f"the engine gave no completion for {len(lost)} of {len(requests)} requests, first {lost[0]}"
-            )
+        indices = range(first_index, first_index + samples)
+        starts = [Start.fresh(problem, prompt, index) for problem, prompt in by_id.values() for index in indices]
+        judged = self.answers(starts, sampling, on_rollout)
         return [
-            Group(problem, prompt, tuple(judged[Key(problem.id, first_index + i)] for i in range(samples)))
+            Group(problem, prompt, tuple(judged[Key(problem.id, index)] for index in indices))
             for problem, prompt in by_id.values()
         ]
+
+    def answers(
+        self,
+        starts: Sequence[Start],
+        sampling: Sampling | None = None,
+        on_rollout: Callable[[Rollout], None] | None = None,
+    ) -> dict[Key, Rollout]:
+        """One judged rollout for every start, by key and in their order. What was written is part of the answer that is judged."""
+        chosen = sampling or self.sampling
+        by_key = {start.key: start for start in starts}
+        if len(by_key) != len(starts):
+            raise ValueError("two starts share a problem and an index")
+        drawn: dict[Key, Rollout] = {}
+
+        def responses() -> Iterator[tuple[Key, Problem, str]]:
+            for completion in self.engine.generate([Request(start.key, start.given, chosen) for start in starts]):
+                start = by_key[completion.key]
+                rollout = drawn[completion.key] = self._joined(start, completion, chosen.stop_ids)
+                yield completion.key, start.problem, response(start.prompt, rollout.text)
+
+        judged: dict[Key, Rollout] = {}
+        for key, verdict in self.pool.judge(responses()):
+            judged[key] = replace(drawn[key], verdict=verdict)
+            if on_rollout is not None:
+                on_rollout(judged[key])
+        if lost := [key for key in by_key if key not in judged]:
+            raise ValueError(
+                f"the engine gave no completion for {len(lost)} of {len(starts)} requests, first {lost[0]}"
+            )
+        return {key: judged[key] for key in by_key}
+
+    def _joined(self, start: Start, completion: Completion, stop_ids: tuple[int, ...]) -> Rollout:
+        """What was written and what was drawn as one rollout, not judged yet."""
+        before, count = start.written, len(completion.ids)
+        tokens = Tokens(
+            before.ids + completion.ids, before.sampled + (True,) * count, before.logprobs + completion.logprobs
+        )
+        text = completion.text
+        if len(before.ids) > len(start.prompt.ids):  # decoded whole: a character may have tokens on both sides
+            shown = [i for i in completion.ids if i not in stop_ids]
+            text = self.renderer.text((*before.ids[len(start.prompt.ids) :], *shown))
+        return Rollout(
+            completion.key.index, tokens, text, completion.stop, _UNJUDGED, completion.oldest, completion.newest
+        )
 
     def judged_again(self, groups: Sequence[Group]) -> list[Group]:
         """The same rollouts with the verdicts that the pool gives now."""
@@ -122,16 +172,7 @@ class Sampler:
         ]
 
 
-def _rollout(prompt: Prompt, completion: Completion, verdict: Verdict) -> Rollout:
-    return Rollout(
-        completion.key.index,
-        Tokens.join(prompt.ids, completion.ids, completion.logprobs),
-        completion.text,
-        completion.stop,
-        verdict,
-        completion.oldest,
-        completion.newest,
-    )
+_UNJUDGED = Verdict("no_verdict", None, why="not judged yet", fault="lost")
 
 
 def greedy(sampling: Sampling) -> Sampling:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -60,6 +61,62 @@ def show_learned(report: dict[str, Any]) -> None:
         f"The model is in {report['model']}; report.md, curves.png and metrics.jsonl are in {report['run_dir']}.",
         soft_wrap=True,
     )
+
+
+def show_scaling(report: dict[str, Any]) -> None:
+    """Methods at equal budgets, what another model's single answer costs and gets, and where everything is."""
+    console = Console(highlight=False)
+    for notice in report["notices"]:
+        console.print(escape(notice), soft_wrap=True)
+    title = (
+        f"{report['task']}: {report['problems']} held-out problems, {report['samples']} answers to each; 95% intervals"
+    )
+    table = Table(title=title, padding=(0, 1, 0, 0), box=SIMPLE_HEAD)
+    for heading in ("method", "tokens", "% right", f"minus {report['against']}"):
+        table.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
+    for budget in report["budgets"]:
+        table.add_row(f"[bold]{budget['budget']:,.0f} tokens[/bold]")
+        for row in budget["rows"]:
+            apart = escape(_points(row["difference"]))
+            table.add_row(row["method"], f"{row['tokens']:,.0f}", escape(_percent(row)), apart)
+        table.add_section()
+    console.print(table)
+    if "beside" in report:
+        console.print(_beside(report["beside"]))
+    cost = report["cost"]
+    console.print(
+        f"{cost['sampled']:,} tokens sampled, {cost['kept']:,} found in the folder, {cost['read']:,} read, {cost['seconds']:.1f} s."
+    )
+    console.print(
+        f"Everything is in {report['out']} (report.md, report.json, scaling.png, the answers).", soft_wrap=True
+    )
+
+
+def _beside(part: dict[str, Any]) -> Table:
+    """What each method has at the cost of the other model's single answer; report.md has its dearest setting too."""
+    sampled, greedy = part["single"]["sample"], part["single"]["greedy"]
+    one = f"{_percent(sampled)} for one answer of {sampled['tokens']:.0f} tokens, greedy {_percent(greedy)}"
+    table = Table(title=escape(f"beside it {part['model']}: {one}"), padding=(0, 1, 0, 0), box=SIMPLE_HEAD)
+    for heading in ("method of the first", "% right at that cost", "the other minus it", "as good at"):
+        table.add_column(heading, justify="left" if heading.startswith("method") else "right", no_wrap=True)
+    for row in part["rows"]:
+        equal, reached = row["equal"], row["reaches_at"]
+        here = ("-", "-") if equal is None else (_percent(equal), _points(equal["difference"]))
+        at = "not reached" if reached is None else f"{reached:,.0f} tokens"
+        table.add_row(row["method"], escape(here[0]), escape(here[1]), at)
+    return table
+
+
+def _percent(one: dict[str, float]) -> str:
+    return f"{100 * one['value']:.1f} [{100 * one['low']:.1f}, {100 * one['high']:.1f}]"
+
+
+def _points(one: dict[str, float] | None) -> str:
+    """A difference in points with its interval; rounding leaves no "-0.0"."""
+    if one is None:
+        return ""
+    value, low, high = (round(100 * one[end], 1) + 0.0 for end in ("value", "low", "high"))
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _plain(one: dict[str, float]) -> str:

@@ -317,6 +317,13 @@ class Objective:
         """The surrogate, where it is a clip."""
         return self.surrogate if isinstance(self.surrogate, Clip) else None
 
+    @property
+    def only_advantage(self) -> bool:
+        """Whether a row whose advantages are all 0 has a loss of 0 and no gradient, so that a learner need not go back through it."""
+        drifts = isinstance(self.surrogate, Dppo) and self.surrogate.drift > 0.0
+        pulled = self.kl is not None and self.kl.where == "loss"
+        return not (drifts or pulled or self.entropy is not None or self.covariance is not None)
+
     def __call__(self, fields: TokenFields) -> Loss:
         """The scalar loss of one micro-batch and its metrics: `burnish.algos.losses.policy_loss`."""
         from burnish.algos.losses import policy_loss  # torch loads here, not when a recipe is read

@@ -11,8 +11,20 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from burnish.cli import judging
-from burnish.cli.given import Json, Options, Verbs, as_options, print_result
+from burnish.cli import checking, data, judging, scaling
+from burnish.cli.given import (
+    Json,
+    MaxNew,
+    Options,
+    Seed,
+    System,
+    Temperature,
+    TopK,
+    TopP,
+    Verbs,
+    as_options,
+    print_result,
+)
 from burnish.errors import BurnishError, ConfigError
 
 app = typer.Typer(
@@ -29,14 +41,6 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(help="Settings to change, as key.sub=value.", metavar="[KEY=VALUE]...")
 ]
 RunFile = Annotated[str, typer.Argument(help="A TOML file; see docs/configuration.md.", metavar="RUN.toml")]
-Temperature = Annotated[float, typer.Option(help="0 is greedy.", min=0.0)]
-TopP = Annotated[
-    float, typer.Option(help="Cut to the smallest set of tokens with this mass; 1 is off.", min=0.0, max=1.0)
-]
-TopK = Annotated[int, typer.Option(help="Cut to this many tokens; 0 is off.", min=0)]
-MaxNew = Annotated[int, typer.Option(help="Most tokens in one answer.", min=1)]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same result.", min=0)]
-System = Annotated[str | None, typer.Option(help="A system message put before the problem.")]
 
 
 @app.command()
@@ -230,52 +234,17 @@ def sample(
     print_result(result, as_json, f"\n{sentence}")
 
 
-@app.command()
-def check(run: RunFile, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Look at a run before it starts: config, data, gold answers, memory, and a few sampled prompts."""
-    from burnish.config import RunConfig, load
-    from burnish.pipelines import check as pipeline
-
-    found = pipeline.check(load(RunConfig, run, overrides or []))
-    hacks = found["hack_probe"]
-    probe, size = found["probe"], "endless" if found["train_problems"] is None else f"{found['train_problems']:,}"
-    failures = found["gold_failures"]
-    lines = [
-        *found["notices"],
-        f"{found['task']}: {size} training and {found['held_out_problems']:,} held-out problems; "
-        f"{found['golds_checked'] - len(failures):,} of {found['golds_checked']:,} gold answers pass their own verifier.",
-        *(f"  {failure['problem']} ({failure['where']}): {failure['why']}" for failure in failures[:20]),
-        *(
-            [
-                f"{hacks['answers']} degenerate answers tried on {hacks['problems']} problems: the best is right for "
-                f"{hacks['right']:.0%} [{hacks['low']:.0%}, {hacks['high']:.0%}], a blind guess for {hacks['chance']:.0%}."
-            ]
-            if hacks
-            else []
-        ),
-        f"About {found['memory_gib']['total']:.2f} GiB of memory for {found['parameters']:,} parameters"
-        + "".join(
-            f", {found['memory_gib'][part]:.2f} of it the {part.replace('_', ' ')}"
-            for part in ("reference", "critic", "reward_model")
-            if found["memory_gib"][part]
-        )
-        + ".",
-        f"The sampler's cache takes {found['cache']}.",
-        f"{probe['answers']:.0f} answers sampled: {probe['pass_rate']:.0%} right, {probe['cut_off']:.0%} cut off, "
-        f"{probe['no_verdict']:.0%} without a verdict; {probe['no_signal']:.0%} of the groups have no signal; "
-        f"mean length {probe['mean_length']:.0f} tokens.",
-        "This run can learn."
-        if not failures
-        else "The listed problems have gold answers that fail; correct or drop them.",
-    ]
-    print_result(found, as_json, "\n".join(lines))
-    if failures:
-        raise typer.Exit(1)
-
-
+app.command()(scaling.scale)
+app.command()(checking.check)
 app.command()(judging.verify)
 app.command(name="verify serve")(judging.serve)
 app.command()(judging.audit)
+app.command()(data.data)
+app.command(name="data stats")(data.stats)
+app.command(name="data dedup")(data.dedup)
+app.command(name="data decontaminate")(data.decontaminate)
+app.command(name="data filter")(data.filter_rows)
+app.command(name="data mix")(data.mix)
 
 
 def main() -> None:

@@ -17,6 +17,15 @@ Options = Annotated[
 Workers = Annotated[int, typer.Option(help="Worker processes for each verifier.", min=1)]
 Deadline = Annotated[float, typer.Option(help="Seconds one answer may take before its worker is killed.", min=0.001)]
 
+Temperature = Annotated[float, typer.Option(help="0 is greedy.", min=0.0)]
+TopP = Annotated[
+    float, typer.Option(help="Cut to the smallest set of tokens with this mass; 1 is off.", min=0.0, max=1.0)
+]
+TopK = Annotated[int, typer.Option(help="Cut to this many tokens; 0 is off.", min=0)]
+MaxNew = Annotated[int, typer.Option(help="Most tokens in one answer.", min=1)]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same result.", min=0)]
+System = Annotated[str | None, typer.Option(help="A system message put before the problem.")]
+
 
 class Verbs(TyperGroup):
     """Verbs of one word, and of two where the second narrows the first: `verify FILE`, but `verify serve`."""

@@ -54,7 +54,9 @@ class LoraConfig(Settings):
 class TaskConfig(Settings):
     """What is learned."""
 
-    name: Text = Field(description='chain, countdown, gsm8k, rows, or a task of your own as "my.module:attr".')
+    name: Text = Field(
+        description='chain, gsm8k, math, rows, ... (docs/tasks.md), or a task of your own as "my.module:attr".'
+    )
     options: dict[str, Any] = Field(
         default_factory=dict, description="The task's own options, such as train and held_out."
     )

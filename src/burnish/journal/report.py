@@ -74,7 +74,7 @@ def _phases(report: Mapping[str, Any]) -> str:
         return ""
     keys = ("name", "seconds", "tokens", "tokens_per_second")
     lines = [[str(row["name"]), *(_number(row.get(key)) for key in keys[1:])] for row in rows]
-    return _grid(["phase", "seconds", "tokens", "tokens per second"], lines)
+    return grid(["phase", "seconds", "tokens", "tokens per second"], lines)
 
 
 def _trace(report: Mapping[str, Any]) -> str:
@@ -97,10 +97,11 @@ def _table(
     """One row for each name in any column, in the order they first appear; "" if there is none."""
     names = list(dict.fromkeys(name for column in columns for name in column))
     rows = [[name, *(show(column.get(name)) for column in columns)] for name in names]
-    return _grid([heading, *titles], rows) if rows else ""
+    return grid([heading, *titles], rows) if rows else ""
 
 
-def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown, its first column to the left and the others to the right."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 

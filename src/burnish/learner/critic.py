@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from burnish.errors import ModelError
 from burnish.learner.batch import Batch, token_batches
 from burnish.metrics import Metrics
+from burnish.policy.fused import Fused
 from burnish.policy.heads import Scorer, head_values
 from burnish.policy.model import Policy
 from burnish.records import Group, Rollout, Tokens
@@ -44,13 +45,14 @@ class Critic:
         """What holds the weights that the policy's module does not."""
         return self.network.module if isinstance(self.network, Scorer) else self.network
 
-    def values(self, hidden_NE: Tensor, batch: Batch) -> Tensor:
-        """Values [N], differentiable. `hidden_NE` are the policy's, read where the trunk is shared."""
-        if not isinstance(self.network, Scorer):
-            return head_values(self.network, hidden_NE)
-        with self.network.precision():
-            own_BTE = self.network.hidden(batch.inputs_BT, **batch.layout())
-        return self.network.values(own_BTE.flatten(0, 1).index_select(0, batch.place_N))
+    def values(self, hidden_NE: Tensor, batch: Batch, fused: Fused | None, trunk: Fused | None) -> Tensor:
+        """Values [N], differentiable. `hidden_NE` are the policy's, read where the trunk is shared.
+
+        fused, trunk  the compiled paths of the policy and of a trunk of its own, whose states are before the last norm
+        """
+        if isinstance(self.network, Scorer):
+            return self.network.values(predicting_states(self.network, batch, trunk))
+        return head_values(self.network, hidden_NE if fused is None else fused.normed(hidden_NE))
 
     @torch.no_grad()
     def score(self, policy: Policy, rows: Sequence[Tokens], budget: int) -> list[tuple[float, ...]]:
@@ -58,6 +60,15 @@ class Critic:
         trunk = self.network if isinstance(self.network, Scorer) else policy
         head = self.module.score if isinstance(self.network, Scorer) else self.network
         return place_values(trunk, head, rows, budget)
+
+
+def predicting_states(network: Policy, batch: Batch, fused: Fused | None = None) -> Tensor:
+    """The last hidden states [N, E] at the places that predict, with their graph."""
+    if fused is not None and batch.end_to_end is not None:
+        return fused.normed(fused.hidden(batch.end_to_end).index_select(0, batch.place_N))
+    with network.precision():
+        hidden_BTE = network.hidden(batch.inputs_BT, **batch.layout())
+    return hidden_BTE.flatten(0, 1).index_select(0, batch.place_N)
 
 
 def shared_head(policy: Policy) -> nn.Linear:
@@ -73,11 +84,10 @@ def place_values(trunk: Policy, head: Any, rows: Sequence[Tokens], budget: int) 
     results = [[0.0] * len(tokens.ids) for tokens in rows]
     written = [number for number, tokens in enumerate(rows) if any(tokens.sampled[1:])]
     with trunk.evaluating():
-        for numbers, batch in token_batches([rows[i] for i in written], budget):
-            moved = batch.to(trunk.device)
-            with trunk.precision():
-                hidden_BTE = trunk.hidden(moved.inputs_BT, **moved.layout())
-            flat = iter(head_values(head, hidden_BTE.flatten(0, 1).index_select(0, moved.place_N)).tolist())
+        fused = Fused.of(trunk)
+        for numbers, batch in token_batches([rows[i] for i in written], budget, fused is not None):
+            hidden_NE = predicting_states(trunk, batch.to(trunk.device), fused)
+            flat = iter(head_values(head, hidden_NE).tolist())
             for number in (written[i] for i in numbers):
                 for t in range(1, len(rows[number].ids)):
                     if rows[number].sampled[t]:

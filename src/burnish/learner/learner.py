@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from burnish.errors import ConfigError, TrainingError
 from burnish.learner.batch import Batch, Layout, TokenFields, batches, token_batches
-from burnish.learner.critic import Critic
+from burnish.learner.critic import Critic, predicting_states
 from burnish.metrics import Max, Mean, Metrics, Sum, merge
 from burnish.policy.adapters import is_adapted, switched_off
 from burnish.policy.fused import Fused
@@ -161,10 +162,10 @@ class Learner:
         policy = policy or self.policy
         results = [[0.0] * len(tokens.ids) for tokens in rows]
         written = [number for number, tokens in enumerate(rows) if any(tokens.sampled[1:])]
-        fused, budget = _fused(policy), self.optimization.micro_batch_tokens
+        fused, budget = Fused.of(policy), self.optimization.micro_batch_tokens
         with policy.evaluating():
             for numbers, batch in token_batches([rows[i] for i in written], budget, fused is not None):
-                logp_N, _ = self._forward(policy, batch.to(policy.device), fused)
+                (logp_N, _), _ = self._forward(policy, batch.to(policy.device), fused)
                 flat = iter(logp_N.tolist())
                 for number in (written[i] for i in numbers):
                     for t in range(1, len(rows[number].ids)):
@@ -217,21 +218,23 @@ class Learner:
             group["lr"] = self.optimization.lr_at(self.version) * group["scale"]
         self.optimizer.zero_grad(set_to_none=True)
         parts: list[Metrics] = []
-        tokens = 0
         settings = self.optimization
-        fused = _fused(self.policy) if self.critic is None else None  # a critic reads the module's states
-        budget = settings.micro_batch_tokens
-        for batch in batches(samples, weights, self.version, budget, settings.layout, fused is not None):
-            fields = self._see(batch.to(self.policy.device), fused)
-            loss, metrics = objective(fields)
-            if self.critic is not None:
-                value_loss, value_metrics = self._value_loss(self.critic, fields)
-                loss, metrics = loss + value_loss, merge(metrics, value_metrics)
-            if not torch.isfinite(loss):
-                raise self._not_finite("loss", samples)
-            loss.backward()  # type: ignore[no-untyped-call]
-            parts.append(metrics)
-            tokens += sum(len(sample.tokens.ids) for sample in samples) if not parts[1:] else 0
+        fused, trunk = self._fused()
+        tokens = sum(len(sample.tokens.ids) for sample in samples)
+        for learned, rows in self._told_apart(samples, objective):
+            budget, layout = settings.micro_batch_tokens, settings.layout
+            for batch in batches(rows, weights, self.version, budget, layout, fused is not None):
+                with torch.set_grad_enabled(learned):
+                    fields = self._see(batch.to(self.policy.device), fused, trunk)
+                    loss, metrics = objective(fields)
+                    if self.critic is not None:
+                        value_loss, value_metrics = self._value_loss(self.critic, fields)
+                        loss, metrics = loss + value_loss, merge(metrics, value_metrics)
+                if not torch.isfinite(loss):
+                    raise self._not_finite("loss", samples)
+                if learned:
+                    loss.backward()  # type: ignore[no-untyped-call]
+                parts.append(metrics)
         norm = float(nn.utils.clip_grad_norm_(self.policy.module.parameters(), self.optimization.clip_norm))
         if self.critic is not None:  # clipped apart: neither may shrink the other's step
             own = float(nn.utils.clip_grad_norm_(self.critic.module.parameters(), self.optimization.clip_norm))
@@ -254,21 +257,39 @@ class Learner:
             },
         )
 
-    def _see(self, batch: Batch, fused: Fused | None) -> TokenFields:
+    def _told_apart(self, samples: Sequence[Sample], objective: Objective) -> list[tuple[bool, Sequence[Sample]]]:
+        """(whether they are learned from, the rows): rows without a gradient go forward only, for the metrics' sake."""
+        if (
+            self.critic is not None
+            or isinstance(self.policy, Scorer)
+            or not getattr(objective, "only_advantage", False)
+        ):
+            return [(True, samples)]
+        loud = [sample for sample in samples if any(compress(sample.advantages, sample.tokens.sampled))]
+        if not loud or len(loud) == len(samples):  # a gradient of zeros is still a step of the optimizer
+            return [(True, samples)]
+        heard = {sample.origin for sample in loud}
+        return [(True, loud), (False, [sample for sample in samples if sample.origin not in heard])]
+
+    def _fused(self) -> tuple[Fused | None, Fused | None]:
+        """The compiled path of the policy and of a critic's own trunk; neither where one of the two needs the module's layout."""
+        fused = Fused.of(self.policy)
+        if fused is None or self.critic is None or not isinstance(self.critic.network, Scorer):
+            return fused, None
+        trunk = Fused.of(self.critic.network)
+        return (None, None) if trunk is None else (fused, trunk)
+
+    def _see(self, batch: Batch, fused: Fused | None, trunk: Fused | None) -> TokenFields:
         """What the objective is shown of a micro-batch, with its graph."""
-        if self.critic is None and not isinstance(self.policy, Scorer):
-            return _fields(batch, *self._forward(self.policy, batch, fused))
         policy = self.policy
-        with policy.precision():
-            hidden_BTE = policy.hidden(batch.inputs_BT, **batch.layout())
-            hidden_NE = hidden_BTE.flatten(0, 1).index_select(0, batch.place_N)
-            if isinstance(policy, Scorer):
-                value_N = policy.values(hidden_NE)
-                nothing_N = torch.zeros_like(value_N, requires_grad=False)
-                return replace(_fields(batch, nothing_N, nothing_N), value_N=value_N)
-            logp_N, entropy_N = policy.log_probs_of(hidden_NE, batch.targets_N, self.distribution)
-        assert self.critic is not None
-        return replace(_fields(batch, logp_N, entropy_N), value_N=self.critic.values(hidden_NE, batch))
+        if isinstance(policy, Scorer):
+            value_N = policy.values(predicting_states(policy, batch, fused))
+            nothing_N = torch.zeros_like(value_N, requires_grad=False)
+            return replace(_fields(batch, nothing_N, nothing_N), value_N=value_N)
+        fields, hidden_NE = self._forward(policy, batch, fused)
+        if self.critic is None:
+            return _fields(batch, *fields)
+        return replace(_fields(batch, *fields), value_N=self.critic.values(hidden_NE, batch, fused, trunk))
 
     @staticmethod
     def _value_loss(critic: Critic, fields: TokenFields) -> tuple[Tensor, Metrics]:
@@ -279,14 +300,14 @@ class Learner:
             )
         return critic.loss(fields.value_N, fields.old_value_N, fields.return_N, fields.weight_N)
 
-    def _forward(self, policy: Policy, batch: Batch, fused: Fused | None) -> tuple[Tensor, Tensor]:
+    def _forward(self, policy: Policy, batch: Batch, fused: Fused | None) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """(log-probabilities_N and entropies_N, the states [N, E] that predict them; before the last norm on the compiled path)."""
         if fused is not None and batch.end_to_end is not None:
             hidden_NE = fused.hidden(batch.end_to_end).index_select(0, batch.place_N)
-            return fused.log_probs_of(hidden_NE, batch.targets_N, self.distribution.temperature)
+            return fused.log_probs_of(hidden_NE, batch.targets_N, self.distribution.temperature), hidden_NE
         with policy.precision():
-            hidden_BTE = policy.hidden(batch.inputs_BT, **batch.layout())
-            hidden_NE = hidden_BTE.flatten(0, 1).index_select(0, batch.place_N)
-            return policy.log_probs_of(hidden_NE, batch.targets_N, self.distribution)
+            hidden_NE = predicting_states(policy, batch)
+            return policy.log_probs_of(hidden_NE, batch.targets_N, self.distribution), hidden_NE
 
     def _not_finite(self, what: str, samples: Sequence[Sample]) -> TrainingError:
         self.optimizer.zero_grad(set_to_none=True)
@@ -336,11 +357,6 @@ class Learner:
         self.version = int(state["version"])
         self.tokens_trained = int(state["tokens_trained"])
         torch.set_rng_state(state["rng"])
-
-
-def _fused(policy: Policy) -> Fused | None:
-    """The compiled path where it serves the policy, with the weights as they are now."""
-    return Fused(policy) if Fused.serves(policy) else None
 
 
 def _fields(batch: Batch, logp_N: Tensor, entropy_N: Tensor) -> TokenFields:

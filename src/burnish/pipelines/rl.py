@@ -17,7 +17,7 @@ from burnish.config import RunConfig, differences, dumps, load
 from burnish.errors import ResumeError
 from burnish.evaluate import harness
 from burnish.evaluate.statistics import paired_difference
-from burnish.journal import Journal, plot_curves, write_report
+from burnish.journal import Behind, Journal, plot_curves, write_report
 from burnish.journal.files import storage_error, write_atomic, write_files
 from burnish.learner.critic import Critic
 from burnish.learner.learner import Learner, Optimization
@@ -67,15 +67,16 @@ def train(
         problems = setting.task.held_out()[: config.evaluate.problems]
         base, before = _measure("base", sampler, problems, setting, out, quiet) if problems else (None, [])
         steered = Steered(setting.recipe)
-        run = _run(setting, sampler, journal, display, steered, critic, annotate)
-        if going_on:
-            run.resume()
-        elif isinstance(run.source, Stored):
-            stored = run.source
-            journal.event(
-                "stored_rollouts", run=str(stored.run_dir), rejudged=config.stored.rejudge, files=stored.marks()
-            )
-        run_loop(run, steered)
+        with Behind(journal) as behind:
+            run = _run(setting, sampler, behind, display, steered, critic, annotate)
+            if going_on:
+                run.resume()
+            elif isinstance(run.source, Stored):
+                stored = run.source
+                behind.event(
+                    "stored_rollouts", run=str(stored.run_dir), rejudged=config.stored.rejudge, files=stored.marks()
+                )
+            run_loop(run, steered)
         save(setting.policy, out)
         if critic is not None and isinstance(critic.network, Scorer):
             write_files(out / "critic", critic.network.save, last="config.json")
@@ -89,7 +90,7 @@ def train(
 def _run(
     setting: Setting,
     sampler: Sampler,
-    journal: Journal,
+    journal: Behind,
     display: Display,
     steered: Steered,
     critic: Critic | None,

@@ -229,11 +229,15 @@ def _of_groups(groups: Iterable[Group], renderer: Renderer, location: str) -> It
 Encode = Callable[[Group, Rollout], tuple[Ids, Ids]]
 
 
-def encoder(renderer: Renderer) -> Encode:
-    """(prompt ids, completion ids) of a rollout in the renderer's tokenizer: its own ids where that is the one that sampled."""
+def encoder(renderer: Renderer, same: bool | None = None) -> Encode:
+    """(prompt ids, completion ids) of a rollout in the renderer's tokenizer: its own ids where that is the one that sampled.
+
+    same  whether it is, where that is known; else it is taken for it where it gives the ids of the prompt
+    """
 
     def encode(group: Group, rollout: Rollout) -> tuple[Ids, Ids]:
-        if renderer.plain_ids(group.prompt.text) == group.prompt.ids:
+        own = renderer.plain_ids(group.prompt.text) == group.prompt.ids if same is None else same
+        if own:
             return group.prompt.ids, rollout.tokens.ids[len(group.prompt.ids) :]
         ids = renderer.response_ids(rollout.text)
         return renderer.turn_ids(group.prompt.messages), ids if rollout.stop == "eos" else ids[:-1] or ids

@@ -19,6 +19,7 @@ from burnish.tasks import Task
 from burnish.tasks import load as load_task
 from burnish.tasks.files import read_rows
 from burnish.verify import identity, readiness
+from burnish.verify.instructions import levels
 from burnish.verify.pool import Pool
 from burnish.verify.rows import reference_of, with_answer
 
@@ -101,7 +102,8 @@ def verify_file(source: Source, out: str | None, workers: int, deadline_s: float
     """Write every row with `outcome`, `score`, `found`, `why`, `seconds` and `fault` to `out`, whole or not at all.
 
     Standard output where `out` is None. All rows are looked at before the first is judged, so a bad one costs nothing.
-    Returns counts, faults with the first row that has each, seconds, rows a second, and latency in seconds.
+    Returns counts, faults with the first row that has each, seconds, rows a second, and latency in seconds; of instructions that
+    are judged both ways also IFEval's four levels, as (followed, of how many).
     """
     with Pool(source.verifier, workers, deadline_s) as pool:  # refuses an unknown verifier before the file is read
         total, notices = source.look()
@@ -109,12 +111,15 @@ def verify_file(source: Source, out: str | None, workers: int, deadline_s: float
         counts = dict.fromkeys(("right", "wrong", "no_verdict"), 0)
         faults: Counter[str] = Counter()
         first: dict[str, str] = {}
+        parts: list[Mapping[str, float]] = []
         began = time.perf_counter()
         columns = (("right", "right so far", "{:6.1%}"),)
         target = writing_whole(out) if out is not None else nullcontext(_to_standard_output)
         with target as write, Display("judging", total, columns, quiet) as display:
             for given, verdict in judged(iter(source), pool, display):
                 counts[verdict.outcome] += 1
+                if source.verifier == "instructions":
+                    parts.append(verdict.parts)
                 if verdict.fault is not None:
                     faults[verdict.fault] += 1
                     first.setdefault(verdict.fault, f"{given.place}: {verdict.why}")
@@ -131,6 +136,7 @@ def verify_file(source: Source, out: str | None, workers: int, deadline_s: float
         "seconds": seconds,
         "rows_per_second": total / seconds,
         "latency": dict(latency),
+        **({"levels": levels(parts)} if any("loose" in one for one in parts) else {}),
     }
 
 
@@ -155,8 +161,13 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
         f"{result['rows']:,} rows in {result['seconds']:.1f} s ({result['rows_per_second']:,.0f} a second); a verdict took "
         f"{latency['p50'] * 1e3:.2f} ms at the median and {latency['p99'] * 1e3:.2f} ms at the 99th percentile."
     )
+    shares = [
+        f"{name.replace('_', ' ')}: {followed:,} of {of:,} ({followed / of:.1%})."
+        for name, (followed, of) in result.get("levels", {}).items()
+    ]
     return [
         speed,
+        *shares,
         *(f"{count} x {fault}, first {result['first_faults'][fault]}." for fault, count in result["faults"].items()),
     ]
 

@@ -10,25 +10,37 @@ N places, B live rows, E hidden width, H query heads, K key heads, D head width,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from burnish.policy import kernels
-from burnish.policy.fused_layer import BF, Angles, Layer, PackedRows, Product, RowsLayer, norm, norm_backward
+from burnish.policy import fused_layer, kernels
+from burnish.policy.fused_layer import BF, STEP, Angles, Layer, PackedRows, Product, RowsLayer, norm_backward
 from burnish.policy.model import LOGITS_CHUNK, Policy
 
-FAMILIES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+FAMILIES = tuple(
+    family + head
+    for family in ("Llama", "Mistral", "Qwen2", "Qwen3")
+    for head in ("ForCausalLM", "ForSequenceClassification")
+)
 ROTATIONS = ("default", "llama3", "linear", "yarn")
 """Rotary embeddings whose angles depend on the position alone."""
 
 
 class Fused:
-    """A policy's weights of one version, laid out for the kernels. Make a new one when they change."""
+    """A policy's weights of one version, laid out for the kernels. Make a new one when they change.
+
+    A scorer (burnish.policy.heads) has no vocabulary: of it there are the hidden states and `normed`, and no log-probabilities.
+    """
+
+    @staticmethod
+    def of(policy: Policy) -> Fused | None:
+        """The policy with the weights it has now, where it is served."""
+        return Fused(policy) if Fused.serves(policy) else None
 
     @staticmethod
     def serves(policy: Policy) -> bool:
@@ -39,7 +51,8 @@ class Fused:
         rotation = getattr(policy.module.get_decoder().rotary_emb, "rope_type", "default")
         layers = policy.module.get_decoder().layers
         linear = [one for name, one in layers.named_modules() if name.endswith("_proj")]
-        linear.append(policy.module.get_output_embeddings())
+        if (head := policy.module.get_output_embeddings()) is not None:
+            linear.append(head)
         D, wide = int(layers[0].self_attn.head_dim), (config.hidden_size, config.intermediate_size)
         return (
             getattr(config, "hidden_act", None) == "silu"
@@ -66,8 +79,9 @@ class Fused:
         self._norm_weight: Tensor = decoder.norm.weight
         self._norm = decoder.norm.weight.detach().float()
         self._epsilon = float(decoder.norm.variance_epsilon)
-        self._head_weight: Tensor = policy.module.get_output_embeddings().weight
-        self._head = Product([self._head_weight], [None])
+        if (head := policy.module.get_output_embeddings()) is not None:
+            self._head_weight: Tensor = head.weight
+            self._head = Product([self._head_weight], [None])
 
     def reach(self, position: int) -> None:
         """Have the angles [positions, D / 2] of every position up to this one."""
@@ -82,15 +96,26 @@ class Fused:
         )
 
     def hidden(self, rows: PackedRows) -> Tensor:
-        """Hidden states [N, E] before the last norm, in float32, with a graph where gradients are on."""
+        """Hidden states [N, E] before the last norm, in float32, with a graph where gradients are on.
+
+        Inside there are more places than N, zeros behind the rows, so that sizes recur (`rounded_up`).
+        """
         self.reach(int(rows.position_N.max()))
-        hidden_NE = F.embedding(rows.ids_N, self._embedding).float()
+        N = rows.end
+        padding = fused_layer.rounded_up(N) - N
+        # Zeros, not some token's embedding: what a weight that went wrong holds must not come in through padding.
+        hidden_NE = F.pad(F.embedding(rows.ids_N, self._embedding).float(), (0, 0, 0, padding))
+        rows = replace(rows, position_N=F.pad(rows.position_N, (0, padding)))
         for layer in self._layers:
             if torch.is_grad_enabled():
                 hidden_NE = RowsLayer.apply(hidden_NE, layer, rows, *layer.parameters)  # type: ignore[no-untyped-call]
             else:
                 hidden_NE, _ = layer.forward(hidden_NE, rows)
-        return hidden_NE
+        return hidden_NE[:N]
+
+    def normed(self, hidden_NE: Tensor) -> Tensor:
+        """What `hidden` gives after the last norm, [N, E] in float32, with its graph: what heads of one output read."""
+        return F.rms_norm(hidden_NE, [hidden_NE.shape[1]], self._norm_weight, self._epsilon)
 
     def log_probs_of(self, hidden_NE: Tensor, targets_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         """(log-probabilities_N of the targets, entropies_N without gradient), in nats. At most LOGITS_CHUNK logits at a time."""
@@ -183,47 +208,60 @@ def recurring(n: int) -> int:
 
 
 class _Score(torch.autograd.Function):
-    """Last norm, head, and the log-probability of each target; where the logits are too many to keep, the backward makes them again."""
+    """Last norm, head, and the log-probability of each target; where the logits are too many to keep, the backward makes them again.
+
+    Products see whole chunks: the normed states are followed by zeros, whose logits are never read and whose gradients are zero.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, hidden_NE: Tensor, fused: Fused, targets_N: Tensor, temperature: float, weight: Tensor, head: Tensor
     ) -> tuple[Tensor, Tensor]:
-        call, N, V = fused.call, hidden_NE.shape[0], head.shape[0]
+        call, (N, E), V = fused.call, hidden_NE.shape, head.shape[0]
         hidden_NE = hidden_NE.contiguous()
-        normed_NE, scale_N = norm(call, hidden_NE, fused._norm, fused._epsilon)
+        chunks = list(_chunks(N, V))
+        normed, scale_N = torch.empty(chunks[-1][1].stop, E, dtype=BF), torch.empty(N)
+        normed[N:] = 0
+        call.add_norm(N, E, hidden_NE, None, None, fused._norm, fused._epsilon, normed, scale_N)
         logp_N, entropy_N, lse_N = (torch.empty(N) for _ in range(3))
-        rows = max(1, LOGITS_CHUNK // V)
         logits: Tensor | None = None
-        for start in range(0, N, rows):
-            part = slice(start, min(start + rows, N))
-            logits = fused._head(normed_NE[part])
+        for real, whole in chunks:
+            logits = fused._head(normed[whole])
             call.log_probs(
-                *(logits.shape[0], V, logits, targets_N[part], temperature),
-                *(logp_N[part], entropy_N[part], lse_N[part]),
+                *(real.stop - real.start, V, logits, targets_N[real], temperature),
+                *(logp_N[real], entropy_N[real], lse_N[real]),
             )
-        ctx.save_for_backward(hidden_NE, normed_NE, scale_N, lse_N, targets_N, weight)
-        ctx.logits = logits if rows >= N else None
+        ctx.save_for_backward(hidden_NE, normed, scale_N, lse_N, targets_N, weight)
+        ctx.logits = logits if len(chunks) == 1 else None
         ctx.fused, ctx.temperature, ctx.head_dtype = fused, temperature, head.dtype
         ctx.mark_non_differentiable(entropy_N)
         return logp_N, entropy_N
 
     @staticmethod
     def backward(ctx: Any, grad_N: Tensor, _: Any) -> tuple[Any, ...]:
-        hidden_NE, normed_NE, scale_N, lse_N, targets_N, weight = ctx.saved_tensors
+        hidden_NE, normed, scale_N, lse_N, targets_N, weight = ctx.saved_tensors
         fused: Fused = ctx.fused
         N, V = hidden_NE.shape[0], fused._head.weight.shape[0]
-        through, grad_N = torch.empty_like(normed_NE), grad_N.contiguous()
+        through, grad_N = torch.empty_like(normed), grad_N.contiguous()
         head_grad = torch.zeros(fused._head.weight.shape)
-        rows = max(1, LOGITS_CHUNK // V)
-        for start in range(0, N, rows):
-            part = slice(start, min(start + rows, N))
-            logits = fused._head(normed_NE[part]) if ctx.logits is None else ctx.logits
+        for real, whole in _chunks(N, V):
+            count = real.stop - real.start
+            logits = fused._head(normed[whole]) if ctx.logits is None else ctx.logits
             fused.call.log_probs_backward(
-                *(logits.shape[0], V, logits, targets_N[part], ctx.temperature, lse_N[part], grad_N[part])
+                *(count, V, logits, targets_N[real], ctx.temperature, lse_N[real], grad_N[real])
             )
-            through[part] = fused._head.back(logits)
-            head_grad += logits.t() @ normed_NE[part]
+            logits[count:] = 0
+            through[whole] = fused._head.back(logits)
+            head_grad += logits.t() @ normed[whole]
         ctx.logits = None  # overwritten: this graph has been walked
         grad_NE, _, norm_grad = norm_backward(fused.call, hidden_NE, fused._norm, scale_N, through, None)
         return grad_NE, None, None, None, norm_grad.to(weight.dtype), head_grad.to(ctx.head_dtype)
+
+
+def _chunks(N: int, V: int) -> Iterator[tuple[slice, slice]]:
+    """Which places get their logits at once: the real ones, and with the padding that makes their number recur."""
+    most = max(1, LOGITS_CHUNK // V)
+    most -= most % STEP if most > STEP else 0
+    for start in range(0, max(N, 1), most):
+        stop = min(start + most, N)
+        yield slice(start, stop), slice(start, start + min(most, fused_layer.rounded_up(stop - start)))

@@ -19,11 +19,28 @@ from burnish.policy.kernels import Kernels
 PARTS = 16
 """Blocks of places whose gradients of a norm are summed apart, in a fixed order whatever the number of threads."""
 BF = torch.bfloat16
+STEP = 64
+"""Places that products are given come in multiples of this; from 2,048 on in coarser ones, so that at most a sixteenth is padding."""
+
+
+def rounded_up(count: int) -> int:
+    """The number of places that stands for `count` in buffers and products, so that few sizes recur instead of ever new ones.
+
+    The library keeps code for each shape of product, and each new size of buffer leaves a hole of its own in the heap:
+    `benchmarks/memory_growth.py` shows what that adds up to. 80 sizes reach up to 16,384 places.
+
+    >>> [rounded_up(count) for count in (1, 64, 65, 1025, 5000)]
+    [64, 64, 128, 1088, 5120]
+    """
+    step = max(STEP, 1 << max(0, count.bit_length() - 5))
+    return -(-count // step) * step
 
 
 @dataclass(frozen=True)
 class PackedRows:
     """Rows laid end to end, none padded: ids and positions [N], and who attends to what.
+
+    position_N may be longer than ids_N: the places behind the rows are padding, which belongs to no span and attends to nothing.
 
     spans   int32 [rows, 4]: first place and length of what a row goes on from (its prompt; 0, 0 for none), then of its own places
     groups  int32 [G + 1]: where each group begins in spans. A group is one row alone, or a prompt and then all rows that go on from it
@@ -33,6 +50,11 @@ class PackedRows:
     position_N: Tensor
     spans: Tensor
     groups: Tensor
+
+    @property
+    def end(self) -> int:
+        """Where padding begins."""
+        return self.ids_N.shape[0]
 
     @staticmethod
     def of(rows: list[Tensor]) -> PackedRows:
@@ -141,6 +163,7 @@ class Layer:
         angles = (rows.position_N, self.angles.cosine, self.angles.sine)
         call.norm_rotate(N, H, K, D, qkv, self.norm_q, self.norm_k, self.head_epsilon, *angles, turned)
         attended, lse = torch.empty(N, H * D, dtype=BF), torch.empty(N, H)
+        attended[rows.end :] = 0  # the kernel writes what spans hold
         groups = (len(rows.groups) - 1, rows.groups, rows.spans)
         call.attend(*groups, H, K, D, turned, qkv, self.scale, self.window, attended, lse)
         middle, normed_post = torch.empty(N, E), torch.empty(N, E, dtype=BF)
@@ -176,6 +199,7 @@ class Layer:
         out_grad = middle_bf.t() @ kept.attended
         attended_grad = self.out.back(middle_bf)
         qkv_grad = torch.empty_like(kept.qkv)
+        qkv_grad[rows.end :] = 0
         groups = (len(rows.groups) - 1, rows.groups, rows.spans)
         call.attend_backward(
             *(*groups, H, K, D, kept.turned, kept.qkv, self.scale, self.window, kept.lse),

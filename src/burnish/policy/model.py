@@ -8,6 +8,7 @@ B rows, T tokens, N chosen positions, E hidden width, V vocabulary.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -177,6 +178,15 @@ def load(name: str, compute: str = "auto", weights: str = "float32", device: str
     policy = Policy(module.to(device), tokenizer, _compute_dtype(compute, device))
     _check_logits(policy, name)
     return policy
+
+
+def weights_mark(policy: Policy) -> str:
+    """A name for what the weights are, the same wherever they lie: 128 bits over the names and the bytes of all of them."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, weight in sorted(policy.module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def from_scratch(

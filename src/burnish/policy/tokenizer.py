@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from burnish.errors import ModelError
 
 END, PAD, USER, ASSISTANT, SYSTEM = "<|end|>", "<|pad|>", "<|user|>", "<|assistant|>", "<|system|>"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
@@ -28,6 +30,16 @@ PLAIN_TEMPLATE = (
 """For base models whose tokenizer ships no chat template (the wording of R1-Zero's template, DeepSeek-AI 2025)."""
 
 _PIECES = r",? ?[A-Za-z]+| ?\d| ?[^\sA-Za-z\d]+|\s+"
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer alone of a model folder or hub name, to count tokens with. Raises ModelError where there is none."""
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"The tokenizer of {name} cannot be loaded: {reason}") from error
+    return tokenizer
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, context: int) -> PreTrainedTokenizerFast:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from burnish.errors import EngineError, TrainingError
-from burnish.journal import Journal, Ledger
+from burnish.journal import Behind, Journal, Ledger
 from burnish.journal.observe import observe
 from burnish.learner import checkpoint
 from burnish.learner.learner import Learner
@@ -224,7 +224,7 @@ class LocalRun:
         learner: Learner,
         sampler: Sampler,
         source: Source,
-        journal: Journal,
+        journal: Journal | Behind,
         cadence: Cadence,
         needs: frozenset[str],
         canary: Sequence[int],

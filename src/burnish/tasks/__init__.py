@@ -5,7 +5,7 @@ Not for: judging answers (burnish.verify), turning messages into tokens (burnish
     >>> task = load("gsm8k", {"train": "train.jsonl", "held_out": "test.jsonl"})
     >>> problems = task.train(seed=1).take(16)
 
-`TASKS` is the whole list. A task of your own is any class or function whose arguments are its options, named
+`TASKS` is the whole list; docs/tasks.md shows each. A task of your own is any class or function whose arguments are its options, named
 "my.module:attr".
 """
 
@@ -17,6 +17,7 @@ import inspect
 import json
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from burnish.errors import ConfigError
@@ -26,20 +27,36 @@ from burnish.tasks.source import Source
 
 TASKS: dict[str, str] = {
     "chain": "burnish.tasks.chain:Chain",
-    "code_contests": "burnish.tasks.code_contests:CodeContests",
-    "countdown": "burnish.tasks.countdown:Countdown",
-    "gsm8k": "burnish.tasks.gsm8k:Gsm8k",
+    "rows": "burnish.tasks.rows:Rows",
+    "composed": "burnish.tasks.composed:ComposedTask",
+    # published questions with one answer
+    "gsm8k": "burnish.tasks.sets:GSM8K",
+    "math": "burnish.tasks.sets:MATH",
+    "math500": "burnish.tasks.sets:MATH500",
+    "aime24": "burnish.tasks.sets:AIME24",
+    "aime25": "burnish.tasks.sets:AIME25",
+    "amc": "burnish.tasks.sets:AMC",
+    "olympiadbench": "burnish.tasks.sets:OLYMPIADBENCH",
+    "svamp": "burnish.tasks.sets:SVAMP",
+    "gsm_hard": "burnish.tasks.sets:GSM_HARD",
+    "mgsm": "burnish.tasks.sets:MGSM",
+    "aqua": "burnish.tasks.sets:AQUA",
+    "gpqa": "burnish.tasks.sets:GPQA",
+    # programs, and instructions
     "humaneval": "burnish.tasks.humaneval:HumanEval",
     "mbpp": "burnish.tasks.mbpp:Mbpp",
-    "rows": "burnish.tasks.rows:Rows",
+    "code_contests": "burnish.tasks.code_contests:CodeContests",
+    "livecodebench": "burnish.tasks.livecodebench:LiveCodeBench",
+    "ifeval": "burnish.tasks.ifeval:IfEval",
+    # puzzles
+    "countdown": "burnish.tasks.countdown:Countdown",
+    "reasoning_gym": "burnish.tasks.reasoning_gym:ReasoningGym",
     "arithmetic": "burnish.tasks.puzzles.arithmetic:Arithmetic",
     "base_arithmetic": "burnish.tasks.puzzles.bases:Bases",
     "calendar": "burnish.tasks.puzzles.dates:Calendar",
     "countdown_endless": "burnish.tasks.puzzles.expressions:EndlessCountdown",
     "counting": "burnish.tasks.puzzles.sorting:Counting",
     "graph_path": "burnish.tasks.puzzles.paths:Paths",
-    "composed": "burnish.tasks.composed:ComposedTask",
-    "reasoning_gym": "burnish.tasks.reasoning_gym:ReasoningGym",
     "knights_knaves": "burnish.tasks.puzzles.knights:Knights",
     "sorting": "burnish.tasks.puzzles.sorting:Sorting",
     "sudoku": "burnish.tasks.puzzles.sudoku:Sudoku",
@@ -102,6 +119,22 @@ def load(name: str, options: Mapping[str, Any]) -> Task:
     return typing.cast(Task, task)
 
 
+def at_path(name: str, path: str) -> dict[str, str]:
+    """The options that have a task read a file or a folder: all rows of a file; of a folder the splits the data set has.
+
+    Raises ConfigError for a task that reads no files.
+    """
+    make = _find(name)
+    known = inspect.signature(make).parameters
+    if not {"train", "held_out"} <= set(known):
+        raise ConfigError(f"The task {name!r} makes its problems and reads no files, so a path can have no effect.")
+    trained = bool(
+        getattr(make, "train", ()) if not inspect.isclass(make) else getattr(make, "hub", {}).get("train", "both")
+    )
+    both = Path(path).expanduser().is_dir() and trained
+    return {"train": path, "held_out": path} if both else {"held_out": path}
+
+
 def write_documents(task: Task, seed: int, options: Mapping[str, Any]) -> Iterator[Document]:
     """The endless corpus of a task that can write one: `task.documents(seed, **options)`.
 
@@ -152,8 +185,15 @@ def _check(what: str, make: Callable[..., Any], options: Mapping[str, Any]) -> d
     for option, parameter in known.items():
         if parameter.default is parameter.empty and option not in options:
             raise ConfigError(f"{_capital(what)} needs the option {option!r}; its options are {', '.join(known)}.")
-    hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make)
+    hints = typing.get_type_hints(_function_of(make))
     return {o: _fit(what, o, value, hints[o]) if o in known and o in hints else value for o, value in options.items()}
+
+
+def _function_of(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Where the annotations of its options stand: a class has them at __init__, an object that is called at __call__."""
+    if inspect.isclass(make):
+        return typing.cast(Callable[..., Any], make.__init__)
+    return make if inspect.isroutine(make) else type(make).__call__
 
 
 def _fit(what: str, option: str, value: Any, hint: Any) -> Any:
@@ -176,9 +216,9 @@ def _capital(text: str) -> str:
 
 
 def _near(name: str, names: Iterable[str]) -> str:
-    """The tail of a message: the nearest of the names, or all of them (the first thirty) where none is near."""
+    """The tail of a message: the nearest of the names, or all of them (the first forty) where none is near."""
     choices = sorted(names)
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {near[0]!r}"
-    return f"; there are {', '.join(choices[:30]) or 'none'}{', ...' if len(choices) > 30 else ''}"
+    return f"; there are {', '.join(choices[:40]) or 'none'}{', ...' if len(choices) > 40 else ''}"

@@ -1,28 +1,25 @@
 """What the tasks that ask for a program share: one wording, limits and sandbox tier, solutions, problems left out.
 
-Not for a task by itself: see humaneval, mbpp and code_contests. Judging is `burnish.verify.programs`.
+Not for a task by itself: see humaneval, mbpp, code_contests and livecodebench. Judging is `burnish.verify.programs`.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
-from functools import cached_property
+import base64
+import hashlib
+import json
+import zlib
 from typing import Any
 
 from burnish.errors import DataError
 from burnish.records import Message, Problem
-from burnish.tasks.files import read_rows
 from burnish.tasks.finite import FileTask
-from burnish.tasks.splits import Overlap, Separation
+from burnish.tasks.splits import Overlap
 from burnish.verify.programs.convert import CannotConvert, call_tests, checked
 from burnish.verify.sandbox import tier_named
 
 FORMAT = "Reason step by step between <think> and </think>, then give the whole program in one block of ```python."
-
-
-class LeftOut(Exception):
-    """A problem that cannot be judged from outside the program; the message says why, in a few words."""
 
 
 class CodeTask(FileTask):
@@ -40,8 +37,8 @@ class CodeTask(FileTask):
 
     def __init__(
         self,
-        train: str,
-        held_out: str,
+        train: str | list[str] = "",
+        held_out: str | list[str] = "",
         *,
         seconds: float = 3.0,
         memory_mb: int = 512,
@@ -59,11 +56,6 @@ class CodeTask(FileTask):
         if partial:
             self._judging["score"] = "share"
         self._solutions: dict[str, str] = {}
-        self._left_out: dict[str, int] = {}
-
-    def belongs(self, row: Mapping[str, Any], split: str, place: str) -> bool:
-        """Whether a row of the file of that split is in it."""
-        return True
 
     def wording(self, problem: Problem) -> str:
         """What is asked, without the format of the answer."""
@@ -76,34 +68,6 @@ class CodeTask(FileTask):
         self._separation  # noqa: B018 - reads the files, and with them the solutions
         solution = self._solutions.get(problem.id)
         return None if solution is None else f"<think>The reference solution.</think>\n```python\n{solution}\n```"
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        separation = self._separation
-        left_out = (f"{_problems(count)} left out: {why}." for why, count in sorted(self._left_out.items()))
-        return (*separation.notices, *left_out)
-
-    @cached_property
-    def _separation(self) -> Separation:
-        self._left_out.clear()
-        return super()._separation
-
-    def _read(self, split: str) -> list[Problem]:
-        problems = []
-        for number, (place, row) in enumerate(read_rows(self._locations[split], self.hub_splits[split])):
-            if not self.belongs(row, split, place):
-                continue
-            identity = self.identity(row, split, number, place)
-            if identity in self._places:
-                raise DataError(f"{place}: the id {identity!r} was already used at {self._places[identity]}.")
-            try:
-                problems.append(self.problem(row, identity, split, place))
-            except LeftOut as reason:
-                self._left_out[str(reason)] = self._left_out.get(str(reason), 0) + 1
-            self._places[identity] = place
-        if not problems:
-            raise DataError(f"{self._locations[split]} has no problem for the {split} split; give another file.")
-        return problems
 
 
 def suite_of_check(test: str, entry: str, before: str) -> dict[str, Any]:
@@ -124,5 +88,33 @@ def parsed(source: str, what: str, place: str) -> ast.Module:
         raise DataError(f"{place}: {what} is not Python ({error}); mend or remove the row.") from error
 
 
-def _problems(count: int) -> str:
-    return "1 problem" if count == 1 else f"{count} problems"
+def table_of_outputs(tests: list[dict[str, str]]) -> str:
+    """A program that knows by heart what to print for each input: a gold answer where a file has no solution."""
+    known = {hashlib.sha256(test["input"].encode()).hexdigest(): test["output"] for test in tests}
+    return (
+        "import base64, hashlib, json, sys, zlib\n"
+        f"known = json.loads(zlib.decompress(base64.b85decode({_packed(known)!r})))\n"
+        "sys.stdout.write(known[hashlib.sha256(sys.stdin.buffer.read()).hexdigest()])"
+    )
+
+
+def table_of_calls(entry: str, known: list[tuple[list[Any], Any]]) -> str:
+    """The same for a function, or the method of a class ("Solution.twice"): plain JSON values by the arguments that give them."""
+    owner, _, method = entry.rpartition(".")
+    own = "self, " if owner else ""
+    body = [
+        f"def {method}({own}*given):",
+        "    return next(value for arguments, value in known if arguments == list(given))",
+    ]
+    body = [f"class {owner}:", *(f"    {line}" for line in body)] if owner else body
+    return "\n".join(
+        [
+            "import base64, json, zlib",
+            f"known = json.loads(zlib.decompress(base64.b85decode({_packed(known)!r})))",
+            *body,
+        ]
+    )
+
+
+def _packed(value: Any) -> str:
+    return base64.b85encode(zlib.compress(json.dumps(value).encode(), 9)).decode()

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from burnish.errors import DataError
 from burnish.records import Message, Problem, fingerprint
 from burnish.tasks import search_traces
+from burnish.tasks.cards import Card
 from burnish.tasks.documents import Document
 from burnish.tasks.files import field
 from burnish.tasks.finite import FileTask, tagged
@@ -37,10 +38,22 @@ class Countdown(FileTask):
     name = "countdown"
     verifier = "countdown"
 
+    card = Card(
+        "Countdown",
+        "Combine all given numbers into an expression that equals a target; any right expression will do. For endless ones of our own see "
+        "countdown_endless.",
+        "nums or numbers; target",
+        "https://github.com/Jiayi-Pan/TinyZero",
+        "as your file states it; the puzzles are made by a program",
+        "Gandhi et al. 2024, arXiv:2404.03683",
+        {"nums": [44, 19, 35], "target": 98},
+        "Two rows with the same numbers in another order are one problem.",
+    )
+
     def __init__(
         self,
-        train: str,
-        held_out: str,
+        train: str | list[str] = "",
+        held_out: str | list[str] = "",
         *,
         wording: Literal["plain", "short"] = "plain",
         overlap: Overlap = "drop",

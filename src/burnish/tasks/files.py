@@ -2,8 +2,10 @@
 
 Not for: what a row means; each task reads its own fields (`field` and `text` here only fetch them and complain well).
 
-Local: .jsonl, .json (a list of rows, or one row a line), .csv, each also with .gz, and .parquet.
-Hub:   owner/name, owner/name:config, owner/name@split, owner/name:config@split.
+Local: .jsonl, .json (a list of rows, or one row a line), .csv, .tsv, each also with .gz, and .parquet; or a folder in the layout of a
+       repository of the hub, read as the hub's own are: folder, folder:config, folder@split.
+Hub:   owner/name, owner/name:config@split#revision (each of the three may be left out), or one file of a repository as it lies there:
+       hf://datasets/owner/name@revision/path/in/it.jsonl. Without a revision it is the newest, which may change.
 """
 
 from __future__ import annotations
@@ -14,34 +16,37 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from burnish.errors import DataError
 
 Row = dict[str, Any]
-KINDS = (".jsonl", ".json", ".csv", ".parquet")
-HUB = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[\w.-]+)(:(?P<config>[^@]+))?(@(?P<split>.+))?")
+KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+REPOSITORY = re.compile(r"(?P<name>[^:@#]+)(:(?P<config>[^:@#/]+))?(@(?P<split>[^:@#/]+))?(#(?P<revision>[\w./-]+))?")
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUB_FILE = re.compile(r"hf://datasets/(?P<name>[^/@]+/[^/@]+)(@(?P<revision>[\w.-]+))?/(?P<path>.+)")
 
 
-def read_rows(location: str, split: str | None = None) -> Iterator[tuple[str, Row]]:
+def read_rows(location: str, split: str | None = None, header: Sequence[str] = ()) -> Iterator[tuple[str, Row]]:
     """Yield ("file.jsonl:17", row): the number is a line of a text file, and else the row, counted from 1.
 
-    `split` is for the hub, where the location names none (default "train"). A local file of that name goes first.
-    Raises DataError, while iterating, where there is no such file, it is a directory, empty, or a row is malformed.
+    `split` is for folders and the hub, where the location names none (default "train"). A local file of that name goes first.
+    `header` names the fields of a .tsv file that has no header of its own.
+    Raises DataError, while iterating, where there is no such file, it is empty, or a row is malformed.
     """
     path = Path(location).expanduser()
-    hub = HUB.fullmatch(location)
-    kind = _kind(path)
-    if path.is_dir():
-        raise DataError(f"{location} is a directory; name one file in it ({_some_files(path)}).")
-    if path.exists():
-        if kind not in KINDS:
-            raise DataError(f"{location}: cannot tell its format from its name; it must end in {', '.join(KINDS)}.")
-        rows = _read_file(path, kind, location)
-    elif hub and kind not in KINDS:
-        rows = _read_hub(location, hub["name"], hub["config"], hub["split"] or split or "train")
+    found = REPOSITORY.fullmatch(location)
+    if path.is_file():
+        rows = _read_file(path, location, header)
+    elif (file := HUB_FILE.fullmatch(location)) is not None:
+        rows = _read_file(_hub_file(location, file), location, header)
+    elif found and Path(found["name"]).expanduser().is_dir():
+        rows = _read_folder(location, found, split or "train")
+    elif found and HUB_NAME.fullmatch(found["name"]) and _kind(path) not in KINDS:
+        rows = _read_hub(location, found, split or "train")
     else:
         raise DataError(f"There is no file {location}; {_suggestion(path)}")
     empty = True
@@ -50,6 +55,14 @@ def read_rows(location: str, split: str | None = None) -> Iterator[tuple[str, Ro
         yield place, row
     if empty:
         raise DataError(f"{location} has no rows; give a file with at least one.")
+
+
+def is_unpinned(location: str) -> bool:
+    """Whether a location is read from the hub at whatever its newest revision is then."""
+    found, file = REPOSITORY.fullmatch(location), HUB_FILE.fullmatch(location)
+    if Path(location).expanduser().exists() or (found and Path(found["name"]).expanduser().is_dir()):
+        return False
+    return (file or found or {"revision": ""})["revision"] is None
 
 
 def field(row: Mapping[str, Any], name: str, place: str) -> Any:
@@ -78,10 +91,19 @@ def _kind(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def _read_file(path: Path, kind: str, location: str) -> Iterator[tuple[str, Row]]:
-    read = {".jsonl": _read_json_lines, ".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet}[kind]
+def _read_file(path: Path, location: str, header: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    read: dict[str, Callable[[Path, str], Iterator[tuple[str, Row]]]] = {
+        ".jsonl": _read_json_lines,
+        ".json": _read_json,
+        ".csv": _read_csv,
+        ".tsv": partial(_read_tsv, header=header),
+        ".parquet": _read_parquet,
+    }
+    kind = _kind(path)
+    if kind not in KINDS:
+        raise DataError(f"{location}: cannot tell its format from its name; it must end in {', '.join(KINDS)}.")
     try:
-        yield from read(path, location)
+        yield from read[kind](path, location)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{location} is not a whole gzip file ({error}); copy or download it again.") from error
     except OSError as error:
@@ -157,6 +179,23 @@ def _read_csv(path: Path, location: str) -> Iterator[tuple[str, Row]]:
             yield place, dict(zip(names, values, strict=True))
 
 
+def _read_tsv(path: Path, location: str, header: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    """Fields between tabs, as they stand: a quotation mark is a character like any other, so a field holds no tab or line end."""
+    names = list(header)
+    for number, line in _lines(path, location):
+        values = line.rstrip("\r\n").split("\t")
+        if not line.strip():
+            continue
+        if not names:
+            names = values
+        elif len(values) != len(names):
+            raise DataError(
+                f"{location}:{number}: the row has {len(values)} fields, not {len(names)} ({', '.join(names)})."
+            )
+        else:
+            yield f"{location}:{number}", dict(zip(names, values, strict=True))
+
+
 def _read_parquet(path: Path, location: str) -> Iterator[tuple[str, Row]]:
     import pyarrow  # only where Parquet is read
     import pyarrow.parquet
@@ -172,18 +211,63 @@ def _read_parquet(path: Path, location: str) -> Iterator[tuple[str, Row]]:
         raise DataError(f"{location}:{number + 1}: not a readable Parquet file ({error}).") from error
 
 
-def _read_hub(location: str, name: str, config: str | None, split: str) -> Iterator[tuple[str, Row]]:
-    import datasets  # slow to import, and needed by those who name a data set of the hub only
+def _read_folder(location: str, found: re.Match[str], split: str) -> Iterator[tuple[str, Row]]:
+    split, folder = found["split"] or split, Path(found["name"]).expanduser()
+    if found["revision"]:
+        raise DataError(f"{location} is a folder here, which has no revisions; leave #{found['revision']} out.")
+    try:
+        yield from _load(str(folder), location, found["config"], split, None)
+    except _failures() as error:
+        raise DataError(
+            f"{location} is a folder, but no {split!r} split can be read from it as from a repository of the hub "
+            f"({_in_one_line(error)}); name one file in it ({_some_files(folder)})."
+        ) from error
+
+
+def _read_hub(location: str, found: re.Match[str], split: str) -> Iterator[tuple[str, Row]]:
+    config, split = found["config"], found["split"] or split
+    try:
+        yield from _load(found["name"], location, config, split, found["revision"])
+    except _failures() as error:
+        raise DataError(
+            f"{location} is no file here, and the hub's data set {found['name']} (config {config or 'default'}, split {split}) "
+            f"could not be loaded: {_in_one_line(error)}; give a file or a folder that holds it."
+        ) from error
+
+
+def _load(name: str, location: str, config: str | None, split: str, revision: str | None) -> Iterator[tuple[str, Row]]:
+    import datasets  # slow to import, and needed by those who name a repository only
+
+    datasets.disable_progress_bars()  # a row of them for each split; what is downloaded has its own
+    pinned = {} if revision is None else {"revision": revision}
+    whole = location if "@" in location else f"{location}@{split}"
+    for number, row in enumerate(datasets.load_dataset(name, config, split=split, **pinned), start=1):
+        yield f"{whole}:{number}", row
+
+
+def _hub_file(location: str, found: re.Match[str]) -> Path:
+    import huggingface_hub  # as above
 
     try:
-        rows = datasets.load_dataset(name, config, split=split)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        return Path(
+            huggingface_hub.hf_hub_download(
+                found["name"], found["path"], repo_type="dataset", revision=found["revision"] or None
+            )
+        )
+    except (OSError, ValueError) as error:  # all of the library's own errors are one or the other
         raise DataError(
-            f"{location} is no file here, and the hub's data set {name} (config {config or 'default'}, split {split}) "
-            f"could not be loaded: {' '.join(str(error).split())}"
+            f"{location} could not be had from the hub: {_in_one_line(error)}; give the file itself."
         ) from error
-    for number, row in enumerate(rows, start=1):
-        yield f"{location}:{number}", row
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    import datasets
+
+    return OSError, ValueError, datasets.exceptions.DatasetsError
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _some_files(folder: Path) -> str:

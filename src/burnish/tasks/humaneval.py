@@ -1,35 +1,46 @@
 """HumanEval: 164 functions to complete from a signature and a docstring (Chen et al. 2021, arXiv:2107.03374).
 
-Not for training, unless a file of further rows of the same form is given: it is what others measure with.
+Not for training, unless files of further rows of the same form are given: it is what others measure with.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
-from burnish.errors import ConfigError, DataError
+from burnish.errors import DataError
 from burnish.records import Problem, fingerprint
+from burnish.tasks.cards import Card
 from burnish.tasks.code import CodeTask, parsed, suite_of_check
 from burnish.tasks.files import field, text
 from burnish.tasks.finite import HELD_OUT
-from burnish.tasks.source import Shuffled
-from burnish.tasks.splits import Separation
-
-HUB_NAME = "openai/openai_humaneval"
 
 
 class HumanEval(CodeTask):
-    """Rows with task_id, prompt, entry_point, canonical_solution and test; a file, or "openai/openai_humaneval"."""
+    """Rows with task_id, prompt, entry_point, canonical_solution and test; for evaluation unless `train` is given."""
 
     name = "humaneval"
+    hub = {HELD_OUT: ("openai/openai_humaneval@test#7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544",)}
+
+    card = Card(
+        "HumanEval",
+        "164 functions to complete from a signature and a docstring; for evaluation.",
+        "task_id; prompt; entry_point; canonical_solution; test, with a def check(candidate)",
+        "https://github.com/openai/human-eval",
+        "MIT",
+        "Chen et al. 2021, arXiv:2107.03374",
+        {
+            "task_id": "HumanEval/0", "prompt": 'def double(x: int) -> int:\n    """Twice x."""\n', "entry_point": "double",
+            "canonical_solution": "    return 2 * x\n",
+            "test": "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(-1) == -2\n",
+        },
+    )  # fmt: skip
 
     def __init__(
         self,
-        held_out: str,
-        train: str = "",
+        train: str | list[str] = "",
+        held_out: str | list[str] = "",
         *,
         seconds: float = 3.0,
         memory_mb: int = 512,
@@ -39,14 +50,13 @@ class HumanEval(CodeTask):
     ) -> None:
         super().__init__(
             train,
-            f"{HUB_NAME}@test" if held_out == HUB_NAME else held_out,
+            held_out,
             seconds=seconds,
             memory_mb=memory_mb,
             require_tier=require_tier,
             partial=partial,
             limit_held_out=limit_held_out,
         )
-        self._trains = bool(train)
 
     def problem(self, row: Mapping[str, Any], identity: str, split: str, place: str) -> Problem:
         prompt, entry, test = (
@@ -65,21 +75,6 @@ class HumanEval(CodeTask):
 
     def wording(self, problem: Problem) -> str:
         return f"Complete this Python function.\n\n```python\n{problem.question.rstrip()}\n```"
-
-    def train(self, seed: int) -> Shuffled:
-        """Raises ConfigError where no file to train on was given."""
-        if not self._trains:
-            raise ConfigError(
-                "humaneval has no training problems, it is for evaluation: train on mbpp, or name a file of rows in train."
-            )
-        return super().train(seed)
-
-    @cached_property
-    def _separation(self) -> Separation:
-        if self._trains:
-            return super()._separation
-        problems = self._read(HELD_OUT)
-        return Separation((), tuple(problems[: self._limits[HELD_OUT]]), ())
 
 
 def _preamble(prompt: str, entry: str, place: str) -> str:

@@ -13,9 +13,10 @@ from typing import Any
 
 from burnish.errors import DataError
 from burnish.records import Problem, fingerprint
-from burnish.tasks.code import CodeTask, LeftOut, parsed
+from burnish.tasks.cards import Card
+from burnish.tasks.code import CodeTask, parsed
 from burnish.tasks.files import field, text
-from burnish.tasks.finite import TRAIN
+from burnish.tasks.finite import HELD_OUT, TRAIN, LeftOut
 from burnish.verify.programs.convert import CannotConvert, call_tests
 
 _OFFICIAL_TEST = range(11, 511)  # by task_id; 1 to 10 are for prompting, the rest is to train on
@@ -26,12 +27,30 @@ class Mbpp(CodeTask):
     """Rows with task_id, text, code, test_list and test_setup_code. One file for both splits is cut as its authors do."""
 
     name = "mbpp"
+    hub = {
+        TRAIN: ("google-research-datasets/mbpp:full@train#4bb6404fdc6cacfda99d4ac4205087b89d32030c",),
+        HELD_OUT: ("google-research-datasets/mbpp:full@test#4bb6404fdc6cacfda99d4ac4205087b89d32030c",),
+    }
+
+    card = Card(
+        "MBPP",
+        "Short functions from one sentence, with three assertions each: 464 to train on, 500 held out; task_id 1 to 10 show the format.",
+        "task_id; text; code; test_list; test_setup_code",
+        "https://github.com/google-research/google-research/tree/master/mbpp",
+        "CC BY 4.0",
+        "Austin et al. 2021, arXiv:2108.07732",
+        {
+            "task_id": 20, "text": "Write a function to add one.", "code": "def inc(x):\n  return x + 1",
+            "test_list": ["assert inc(1) == 2", "assert inc(2) == 3"], "test_setup_code": "", "challenge_test_list": [],
+        },
+        "The first assertion is shown, because it says the function's name; all are judged by.",
+    )  # fmt: skip
 
     def belongs(self, row: Mapping[str, Any], split: str, place: str) -> bool:
         number = field(row, "task_id", place)
         if not isinstance(number, int):
             raise DataError(f"{place}: task_id is {number!r}, not a number.")
-        if self._locations[TRAIN] != self._locations["held_out"]:
+        if self._locations[TRAIN] != self._locations[HELD_OUT]:
             return True
         return number > _OFFICIAL_TEST[-1] if split == TRAIN else number in _OFFICIAL_TEST
 

@@ -31,8 +31,8 @@ class Rows(FileTask):
 
     def __init__(
         self,
-        train: str,
-        held_out: str,
+        train: str | list[str] = "",
+        held_out: str | list[str] = "",
         *,
         question: str = "question",
         answer: str = "answer",
@@ -46,12 +46,12 @@ class Rows(FileTask):
         limit_train: int | None = None,
         limit_held_out: int | None = None,
     ) -> None:
+        self.name, self.verifier = name, verifier
         super().__init__(train, held_out, overlap=overlap, limit_train=limit_train, limit_held_out=limit_held_out)
         _check_template("wording", wording, "question")
         _check_template("gold_wording", gold_wording, "answer")
         if "answer" in (keep or []):
             raise ConfigError("keep names 'answer', which the reference already has; take it out.")
-        self.name, self.verifier = name, verifier
         self._question, self._answer, self._id, self._keep = question, answer, id, keep or []
         self._wording, self._gold_wording = wording, gold_wording
 

@@ -5,8 +5,8 @@ Not for: judging what a model wrote (burnish.verify), or reading rows (files.py)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from burnish.errors import DataError
@@ -27,11 +27,13 @@ class Separation:
 
     `notices` e.g. ("22 training rows repeat an earlier one; dropped.", "5 problems stand in both splits; dropped from
     training.")
+    `dropped`  e.g. {"repeat an earlier one": 22, "stand in both splits; dropped from training": 5}
     """
 
     train: tuple[Problem, ...]
     held_out: tuple[Problem, ...]
     notices: tuple[str, ...]
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +51,15 @@ def separate(train: Sequence[Problem], held_out: Sequence[Problem], overlap: Ove
     Raises DataError where overlap is "refuse" and the splits share a problem, or where nothing is left to train on.
     """
     notices = []
+    dropped = {}
     kept, repeats = _unique(train)
     if repeats:
         notices.append(f"{repeats} training {_rows(repeats)} an earlier one; dropped.")
+        dropped["repeat an earlier training row"] = repeats
     tests, repeats = _unique(held_out)
     if repeats:
         notices.append(f"{repeats} held-out {_rows(repeats)} an earlier one; dropped.")
+        dropped["repeat an earlier held-out row"] = repeats
     both = [fingerprint for fingerprint in kept if fingerprint in tests]
     if both and overlap == "refuse":
         named = ", ".join(f"{kept[f].id} is {tests[f].id}" for f in both[:NAMED])
@@ -69,28 +74,40 @@ def separate(train: Sequence[Problem], held_out: Sequence[Problem], overlap: Ove
         )
     if both:
         notices.append(f"{_problems(len(both))} in both splits; dropped from training.")
+        dropped["stand in both splits, dropped from training"] = len(both)
     training = tuple(problem for fingerprint, problem in kept.items() if fingerprint not in tests)
-    return Separation(training, tuple(tests.values()), tuple(notices))
+    return Separation(training, tuple(tests.values()), tuple(notices), dropped)
 
 
 def check_golds(task: Task, problems: Iterable[Problem]) -> list[GoldFailure]:
     """Judge each problem's gold response with the task's own verifier, in this process; return those not called right.
 
-    A problem the task has no gold response for is a failure too: nothing may train on it.
+    A problem the task has no gold response for is a failure too: nothing may train on it. Of a task that has none at all
+    (`has_golds = False`, instructions) it is asked instead that its references can be read: any answer gets a verdict.
     """
     verifier = load_verifier(task.verifier)
     where = getattr(task, "where", None)
     failures = []
     for problem in problems:
-        gold = task.gold(problem)
-        if gold is None:
+        response = gold_response(task, problem)
+        if response is None:
             verdict = Verdict("no_verdict", None, why="the task has no gold response for this problem", fault="gold")
         else:
-            verdict = judge(verifier, problem, gold)
-        if verdict.outcome != "right":
+            verdict = judge(verifier, problem, response)
+        if not passes(task, verdict):
             place = str(where(problem)) if where is not None else problem.id
             failures.append(GoldFailure(problem.id, place, verdict))
     return failures
+
+
+def gold_response(task: Task, problem: Problem) -> str | None:
+    """What to judge in order to check a problem: its gold response, or any where the task has none for any problem."""
+    return task.gold(problem) if getattr(task, "has_golds", True) else "Any answer."
+
+
+def passes(task: Task, verdict: Verdict) -> bool:
+    """Whether that verdict speaks for the problem."""
+    return verdict.outcome == "right" if getattr(task, "has_golds", True) else verdict.outcome != "no_verdict"
 
 
 def _unique(problems: Iterable[Problem]) -> tuple[dict[str, Problem], int]:

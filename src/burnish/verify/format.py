@@ -20,6 +20,14 @@ STYLES: tuple[str, ...] = get_args(Style)
 
 _THINK, _THINK_END = "<think>", "</think>"
 _ANSWER, _ANSWER_END = "<answer>", "</answer>"
+OPENERS: dict[How, str] = {
+    "answer_tag": _ANSWER,
+    "boxed": "\n\\boxed{",
+    "hash": "\n#### ",
+    "phrase": "\nThe answer is ",
+    "bare": "",
+}
+"""What stands in front of an answer, by convention: for those who write the beginning of one."""
 _MARKS = (_ANSWER, "\\boxed", "\\fbox", "####")  # begin an answer, so what holds one and was not read is half of one
 _MOST_BOXES = 64
 _BARE_LIMIT = 100  # characters: a longer line is prose, not "nothing but the answer"

@@ -4,7 +4,9 @@ The names and arguments are those of IFEval (Zhou et al. 2023, arXiv:2311.07911)
 ours (`burnish.verify.checks`), stricter where IFEval's can be had for nothing. The verdict is all or nothing; each instruction is a
 part of it.
 
-reference: instructions, a list of {"name": ..., "args": {...}}; or IFEval's instruction_id_list and kwargs.
+reference: instructions, a list of {"name": ..., "args": {...}}; or IFEval's instruction_id_list and kwargs. With loose (true or false)
+each instruction is judged in IFEval's two ways, and loose says which of them the verdict goes by: strictly, on the text as it is; or
+loosely, where any of the text, the text without its first line, its last, both, and each of these without asterisks will do.
 
 What is checked is the response after its thought, or what is in its `<answer>` where that is all there is. An empty text follows no
 instruction. A name or argument that is not known, or an instruction that cannot be followed, is no_verdict, fault "gold".
@@ -13,7 +15,7 @@ instruction. A name or argument that is not known, or an instruction that cannot
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from burnish.records import Problem, Verdict
@@ -31,30 +33,87 @@ class _BadInstructions(Exception):
 
 
 def verify_instructions(problem: Problem, response: str) -> Verdict:
-    """Right where every instruction is followed. Parts: "followed" is the share, and NAME (NAME#2, ...) is 1 or 0 for each."""
+    """Right where every instruction is followed. Parts: "followed" is the share, and NAME (NAME#2, ...) is 1 or 0 for each.
+
+    Where the reference says loose, "loose" is the share that is followed loosely, and loose/NAME is 1 or 0.
+    """
     parsed = split_response(response)
     text = _checked_text(parsed.answer_region, parsed.well_formed, response)
     found = None if text is None else text[:_SHOWN]
+    loosely = problem.reference.get("loose")
     try:
+        if loosely not in (None, True, False):
+            raise _BadInstructions(f"loose must be true or false, not {loosely!r:.40}")
         listed = read(problem.reference)
+        checked = "" if text is None or len(text) > LONGEST else text
         results = [
-            (name, *CHECKS[name].follows(text or "", args)) for name, args in listed
+            (name, *CHECKS[name].follows(checked, args)) for name, args in listed
         ]  # a bad argument is found whatever the text
+        variants = [checked] if loosely is None else _variants(checked)
+        loose = [any(CHECKS[name].follows(one, args)[0] for one in variants if one.strip()) for name, args in listed]
     except (_BadInstructions, BadArgument) as fault:
         return Verdict("no_verdict", None, parsed.parts, found, str(fault)[:300], fault="gold")
+    why = ""
     if text is None or not text.strip():
         why = "there is nothing to check" if text is not None else parsed.why
-        return Verdict("wrong", 0.0, {**parsed.parts, "followed": 0.0}, found, why)
-    if len(text) > LONGEST:
-        return Verdict("wrong", 0.0, {**parsed.parts, "followed": 0.0}, found, f"longer than {LONGEST} characters")
-    parts = {**parsed.parts, "followed": sum(follows for _, follows, _ in results) / len(results)}
-    for name, follows, _ in results:
-        count = sum(part == name or part.startswith(f"{name}#") for part in parts)
-        parts[f"{name}#{count + 1}" if count else name] = float(follows)
-    broken = [f"{name}: {why}" for name, follows, why in results if not follows]
-    if broken:
-        return Verdict("wrong", 0.0, parts, found, "; ".join(broken)[:300])
-    return Verdict("right", 1.0, parts, found, f"all {len(results)} instructions are followed")
+    elif len(text) > LONGEST:
+        why = f"longer than {LONGEST} characters"
+    names = _counted([name for name, _ in listed])
+    strict = [follows and not why for _, follows, _ in results]
+    parts = {**parsed.parts, **_shares("followed", "", names, strict)}
+    if loosely is not None:
+        loose = [follows and not why for follows in loose]
+        parts.update(_shares("loose", "loose/", names, loose))
+    judged = loose if loosely else strict
+    if all(judged):
+        return Verdict("right", 1.0, parts, found, f"all {len(results)} instructions are followed")
+    broken = [f"{name}: {said}" for (name, _, said), follows in zip(results, judged, strict=True) if not follows]
+    return Verdict("wrong", 0.0, parts, found, (why or "; ".join(broken))[:300])
+
+
+def levels(parts: Iterable[Mapping[str, float]]) -> dict[str, tuple[int, int]]:
+    """IFEval's four figures as (followed, of how many), from the parts of verdicts that were asked for both ways.
+
+    "prompt_strict" and "prompt_loose" count prompts of which every instruction is followed, "instruction_strict" and
+    "instruction_loose" count instructions. A verdict without such parts (no_verdict) counts nowhere.
+    """
+    counted = {f"{what}_{how}": [0, 0] for what in ("prompt", "instruction") for how in ("strict", "loose")}
+    for one in parts:
+        for how, tell in (("strict", _is_strict), ("loose", _is_loose)):
+            followed = [value for name, value in one.items() if tell(name)]
+            if followed:
+                for what, right, all_of in (
+                    ("prompt", min(followed), 1),
+                    ("instruction", sum(followed), len(followed)),
+                ):
+                    counted[f"{what}_{how}"][0] += int(right)
+                    counted[f"{what}_{how}"][1] += all_of
+    return {name: (right, all_of) for name, (right, all_of) in counted.items()}
+
+
+def _is_strict(part: str) -> bool:
+    return part.partition("#")[0] in CHECKS
+
+
+def _is_loose(part: str) -> bool:
+    return part.startswith("loose/")
+
+
+def _variants(text: str) -> list[str]:
+    """The texts of which one must follow an instruction for it to be followed loosely."""
+    lines = text.split("\n")
+    cut = [text, "\n".join(lines[1:]).strip(), "\n".join(lines[:-1]).strip(), "\n".join(lines[1:-1]).strip()]
+    return list(dict.fromkeys([*cut, *(one.replace("*", "") for one in cut)]))
+
+
+def _counted(names: list[str]) -> list[str]:
+    """["a", "a", "b"] -> ["a", "a#2", "b"]"""
+    return [name if not (before := names[:at].count(name)) else f"{name}#{before + 1}" for at, name in enumerate(names)]
+
+
+def _shares(whole: str, prefix: str, names: list[str], followed: list[bool]) -> dict[str, float]:
+    each = {prefix + name: float(follows) for name, follows in zip(names, followed, strict=True)}
+    return {whole: sum(followed) / len(followed), **each}
 
 
 def _checked_text(region: str | None, well_formed: bool, response: str) -> str | None:
