@@ -22,13 +22,13 @@ from burnish.records import Key, Request, Sampling
 from burnish.tasks.chain import Chain
 
 
-def made() -> Policy:
+def made(compute: str = "bfloat16") -> Policy:
     """The demo's shape, random weights."""
     shape = ScratchConfig().model_dump()
     task = Chain()
     texts = [f"{problem.question} {task.gold(problem)}" for problem in task.train(1).take(500)]
     tokenizer = train_tokenizer(texts, shape.pop("vocab_size"), shape["max_position_embeddings"])
-    return from_scratch(tokenizer, {**shape, "tie_word_embeddings": True}, "bfloat16")
+    return from_scratch(tokenizer, {**shape, "tie_word_embeddings": True}, compute)
 
 
 def requests(policy: Policy, problems: int, samples: int, max_new: int) -> list[Request]:

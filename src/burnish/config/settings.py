@@ -77,6 +77,10 @@ class SamplingConfig(Settings):
         "auto",
         description="What they are kept in: the precision of the products, or bfloat16, which halves a float32 cache.",
     )
+    weights: Literal["auto", "int8"] = Field(
+        "auto",
+        description="What is sampled with: the weights as they are, or rounded to eight bits, which needs the compiled kernels.",
+    )
 
 
 class VerifyConfig(Settings):

@@ -18,6 +18,7 @@ from torch import Tensor
 from burnish.engine.cache import Layout, PagedCache, Rows
 from burnish.engine.scheduler import Chunk, Family
 from burnish.policy.fused import Fused, Places
+from burnish.policy.fused_layer import Product, ProductInt8
 from burnish.policy.model import Policy
 
 TILE = 8
@@ -29,9 +30,10 @@ SCRATCH = 1 << 17
 class Network:
     """A policy's weights of one version, and its pages. Make a new one when the weights change."""
 
-    def __init__(self, policy: Policy, cache: PagedCache) -> None:
+    def __init__(self, policy: Policy, cache: PagedCache, int8: bool = False) -> None:
         self.policy, self.cache = policy, cache
-        self.fused = Fused(policy) if Fused.serves(policy) and cache.page % 16 == 0 else None
+        served = Fused.serves(policy) and cache.page % 16 == 0
+        self.fused = Fused(policy, ProductInt8 if int8 else Product) if served else None
         config = policy.module.config.get_text_config()
         self._tiled: tuple[NDArray[np.int64], int, NDArray[np.int32]] | None = None  # of the last decode step's groups
         self._queries_a_key = int(config.num_attention_heads) // int(getattr(config, "num_key_value_heads", None) or 1)

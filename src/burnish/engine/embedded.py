@@ -44,6 +44,7 @@ class Options:
     page            positions a page of the cache holds; the compiled kernels take multiples of 16
     cache_bytes     most memory for keys and values; None: half of what is available when the engine is made
     cache_dtype     what keys and values are kept in; None: the precision of the products
+    int8            weights are rounded to eight bits for sampling (`burnish.policy.fused_layer.ProductInt8`)
     """
 
     rows: int = 512
@@ -51,12 +52,14 @@ class Options:
     page: int = 32
     cache_bytes: int | None = None
     cache_dtype: torch.dtype | None = None
+    int8: bool = False
 
     @classmethod
-    def of(cls, rows: int, cache_gib: float | None, cache: str) -> Options:
+    def of(cls, rows: int, cache_gib: float | None, cache: str, weights: str) -> Options:
         """From a run file's section `sampling`."""
         budget = None if cache_gib is None else int(cache_gib * 2**30)
-        return cls(rows, cache_bytes=budget, cache_dtype=torch.bfloat16 if cache == "bfloat16" else None)
+        dtype = torch.bfloat16 if cache == "bfloat16" else None
+        return cls(rows, cache_bytes=budget, cache_dtype=dtype, int8=weights == "int8")
 
 
 class EmbeddedEngine:
@@ -70,6 +73,11 @@ class EmbeddedEngine:
             )
         self.policy = policy
         self.options = options or Options(rows)
+        if self.options.int8 and not (Fused.serves(policy) and self.options.page % 16 == 0):
+            raise EngineError(
+                f'sampling.weights = "int8" needs the compiled kernels, which do not serve this {type(policy.module).__name__}: they take '
+                "Llama, Mistral, Qwen2 and Qwen3 in bfloat16 on a CPU with a C++ compiler, without adapters. Leave it out."
+            )
         self.version = 0
         self.tokens_sampled = 0
         self.tokens_prefilled = 0
@@ -99,7 +107,10 @@ class EmbeddedEngine:
         self.version = version
 
     def prove(self, ids: Sequence[int]) -> tuple[int, list[float]]:
-        """The version served and the log-probabilities (nats) of a canary prompt's tokens after the first."""
+        """The version served and the log-probabilities (nats) of a canary prompt's tokens after the first.
+
+        Of the weights as they arrived: before they are rounded to eight bits, whose gap is measured with every step.
+        """
         tensor_T = torch.tensor(ids, device=self.policy.device)
         with torch.inference_mode(), self.policy.precision(), self.policy.evaluating():
             if Fused.serves(self.policy):  # what samples must be what proves
@@ -175,7 +186,7 @@ class _Batch:
         pages = Pages(min(cache.pages, engine.pages))
         self.scheduler = Scheduler(requests, options.rows, pages, options.page, options.prefill_tokens)
         with torch.inference_mode():
-            self.network = Network(engine.policy, cache)
+            self.network = Network(engine.policy, cache, options.int8)
         slots = len(self.scheduler.length_S)
         self.ids_SC = torch.zeros(slots, min(64, sampling.max_new), dtype=torch.long)
         self.logp_SC = torch.zeros(slots, min(64, sampling.max_new))

@@ -166,7 +166,7 @@ def _sampled(config: SelectConfig, going_on: bool, quiet: bool) -> tuple[list[Gr
         if done:
             display.note(f"Going on after {len(groups)} of {len(problems)} problems.")
         chosen = config.sampling
-        engine = EmbeddedEngine(policy, options=Options.of(chosen.rows, chosen.cache_gib, chosen.cache))
+        engine = EmbeddedEngine(policy, options=Options.of(chosen.rows, chosen.cache_gib, chosen.cache, chosen.weights))
         sampler = Sampler(engine, renderer, pool, task.messages, sampling)
         right = drawn = 0
         for step, first in enumerate(range(0, len(problems), SAMPLED_AT_ONCE), start=1):

@@ -73,7 +73,7 @@ def prepare(config: RunConfig, look_at: int = 64, refuse_golds: bool = True) -> 
         )
     training = task.train(config.seed).take(task.train_size or look_at)
     some = [*training[:look_at], *held_out[:look_at]]
-    notices = (*task.notices, *readiness(task.verifier, (problem.reference for problem in some)))
+    notices = (*task.notices, *readiness(task.verifier, (problem.reference for problem in some)), *_gap(config, recipe))
     failures = check_golds(task, some) if refuse_golds else []
     if failures:
         first = failures[0]
@@ -96,6 +96,16 @@ def prepare(config: RunConfig, look_at: int = 64, refuse_golds: bool = True) -> 
     )
     _check_format(setting, some)
     return setting
+
+
+def _gap(config: RunConfig, recipe: recipes.Recipe) -> list[str]:
+    """What is to be said of a sampler that rounds more than the learner does."""
+    if config.sampling.weights == "auto" or recipe.objective.correction is not None:
+        return []
+    return [
+        f'sampling.weights = "{config.sampling.weights}" samples from rounded weights, and this recipe does not weigh the difference: '
+        'recipe.options.correction = "tis" with correction_high = 2 does. gap/abs_mean shows how large it is.'
+    ]
 
 
 def _check_parts(setting: Setting, problems: Sequence[Problem]) -> None:
@@ -214,7 +224,9 @@ def annotation_of(setting: Setting) -> Callable[[list[Group]], list[Group]] | No
 def engine_of(setting: Setting) -> EmbeddedEngine:
     """The engine that the section `sampling` asks for."""
     chosen = setting.config.sampling
-    return EmbeddedEngine(setting.policy, options=Options.of(chosen.rows, chosen.cache_gib, chosen.cache))
+    return EmbeddedEngine(
+        setting.policy, options=Options.of(chosen.rows, chosen.cache_gib, chosen.cache, chosen.weights)
+    )
 
 
 @contextmanager

@@ -67,7 +67,8 @@ class Fused:
             and kernels.library() is not None
         )
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, product: type[Product] = Product) -> None:
+        """product  how weights are kept; `ProductInt8` is for `step` alone"""
         library = kernels.library()
         assert library is not None
         self.call = library
@@ -75,13 +76,13 @@ class Fused:
         self._embedding: Tensor = decoder.embed_tokens.weight
         self._rotary = decoder.rotary_emb
         self.angles = Angles(torch.empty(0), torch.empty(0))
-        self._layers = [Layer(layer, library, self.angles) for layer in decoder.layers]
+        self._layers = [Layer(layer, library, self.angles, product) for layer in decoder.layers]
         self._norm_weight: Tensor = decoder.norm.weight
         self._norm = decoder.norm.weight.detach().float()
         self._epsilon = float(decoder.norm.variance_epsilon)
         if (head := policy.module.get_output_embeddings()) is not None:
             self._head_weight: Tensor = head.weight
-            self._head = Product([self._head_weight], [None])
+            self._head = product([self._head_weight], [None])
 
     def reach(self, position: int) -> None:
         """Have the angles [positions, D / 2] of every position up to this one."""

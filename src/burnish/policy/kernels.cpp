@@ -1,6 +1,6 @@
 // Fused CPU kernels for the common decoder family: what stands between the matrix products of a bfloat16 forward, backward and
-// decode step. Compiled at first use by burnish/policy/kernels.py, which says what each function is for; the products themselves
-// are the library's.
+// decode step, and products with weights of eight bits. Compiled at first use by burnish/policy/kernels.py; all other products are
+// the library's.
 //
 // Plain C++17 with vector extensions, so any x86-64 or ARM compiler will do. Deterministic: a result never depends on which thread
 // computed what. NaN goes through everywhere: a step that went wrong must show.
@@ -170,6 +170,80 @@ inline void widen(const bf* from, int stride, int rows, int D, float* by_row, in
             for (int d = 0; d < D; ++d) by_column[(size_t)d * ldc + column + j] = x[d];
     }
 }
+
+// Products with weights of eight bits: sum_NJ[rows, 64] += x[rows, depth] against one panel of 64 outputs. Its numbers are a sign and
+// seven bits, in the order [depth / 2][64][2], so that two inputs' numbers are one word once they are wide; in every 64 bytes, runs of
+// eight from the first and from the second 32 take turns, which is the order in which they come out of the tables below. The panel is
+// widened once and then read by all rows; the sum of a row never depends on which rows are computed beside it.
+constexpr int PANEL = 4 * W, DEEP = 256, CHUNK = 192;
+
+#if defined(__AVX512BF16__) && defined(__AVX512VBMI__)
+template <int M>
+inline void dot_panel(int pairs, const bf* x, int stride, const bf* panel, float* sum_NJ) {
+    __m512 acc[M][4];
+    for (int m = 0; m < M; ++m)
+        for (int v = 0; v < 4; ++v) acc[m][v] = _mm512_loadu_ps(sum_NJ + m * PANEL + v * W);
+    for (int p = 0; p < pairs; ++p) {
+        __m512bh right[4];
+        for (int v = 0; v < 4; ++v) right[v] = (__m512bh)_mm512_loadu_si512(panel + ((size_t)p * 4 + v) * 2 * W);
+        for (int m = 0; m < M; ++m) {
+            int32_t two;
+            std::memcpy(&two, x + (size_t)m * stride + 2 * p, 4);
+            __m512bh left = (__m512bh)_mm512_set1_epi32(two);
+            for (int v = 0; v < 4; ++v) acc[m][v] = _mm512_dpbf16_ps(acc[m][v], left, right[v]);
+        }
+    }
+    for (int m = 0; m < M; ++m)
+        for (int v = 0; v < 4; ++v) _mm512_storeu_ps(sum_NJ + m * PANEL + v * W, acc[m][v]);
+}
+// The two bytes of 0 .. 127 as bfloat16, in which they are exact.
+struct Bytes {
+    alignas(64) uint8_t low[128], high[128];
+    Bytes() {
+        for (int i = 0; i < 128; ++i) {
+            float f = i;
+            uint32_t u;
+            std::memcpy(&u, &f, 4);
+            low[i] = u >> 16, high[i] = u >> 24;
+        }
+    }
+};
+const Bytes bytes_of;
+
+inline void add_panel(int rows, int depth, const bf* x, int stride, const uint8_t* weight, float* room, float* sum_NJ) {
+    bf* panel = (bf*)room;  // handed in: a thread-local buffer of its own was looked up at every store
+    __m512i low0 = _mm512_load_si512(bytes_of.low), low1 = _mm512_load_si512(bytes_of.low + 64);
+    __m512i high0 = _mm512_load_si512(bytes_of.high), high1 = _mm512_load_si512(bytes_of.high + 64);
+    __m512i sign = _mm512_set1_epi8((char)0x80);
+    for (int i = 0; i < depth * PANEL; i += 64) {
+        __m512i w = _mm512_loadu_si512(weight + i);  // a table of 128 looks at seven bits
+        __m512i low = _mm512_permutex2var_epi8(low0, w, low1), high = _mm512_permutex2var_epi8(high0, w, high1);
+        high = _mm512_ternarylogic_epi64(high, w, sign, 0xf8);  // high | (w & sign)
+        _mm512_storeu_si512(panel + i, _mm512_unpacklo_epi8(low, high));
+        _mm512_storeu_si512(panel + i + 32, _mm512_unpackhi_epi8(low, high));
+    }
+    int m = 0, pairs = depth / 2;
+    for (; m + 6 <= rows; m += 6) dot_panel<6>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL);
+    switch (rows - m) {
+        case 5: dot_panel<5>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
+        case 4: dot_panel<4>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
+        case 3: dot_panel<3>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
+        case 2: dot_panel<2>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
+        case 1: dot_panel<1>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
+    }
+}
+#else
+inline void add_panel(int rows, int depth, const bf* x, int stride, const uint8_t* weight, float* room, float* sum_NJ) {
+    float *panel = room, *wide = room + DEEP * PANEL;
+    for (int i = 0; i < depth * PANEL; ++i) {  // i counts numbers in order, `at` bytes as they lie
+        int at = i / 64 * 64 + i % 32 / 8 * 16 + i % 64 / 32 * 8 + i % 8, number = weight[at] & 127;
+        panel[(i / (2 * PANEL) * 2 + i % 2) * PANEL + i % (2 * PANEL) / 2] = weight[at] & 128 ? -number : number;
+    }
+    for (int m = 0; m < rows; ++m)
+        for (int d = 0; d < depth; ++d) wide[m * DEEP + d] = one(x[(size_t)m * stride + d]);
+    product<true>(rows, PANEL, depth, wide, DEEP, 1, panel, PANEL, sum_NJ, PANEL);
+}
+#endif
 
 // ---- pages: S positions (a multiple of 16) of K heads. Keys [K, D / 2, S, 2], so that sixteen positions are scored at once, two of
 // their numbers in one word; values [K, S, D]. What a query gets never depends on which queries are computed beside it.
@@ -754,6 +828,29 @@ void draw(int B, int V, const bf* logits, float temperature, const double* unifo
         id_B[b] = chosen;
         logp_B[b] = one(row[chosen]) * inverse - most - (float)std::log(total);
     }
+}
+
+// out[N, O] = x[N, I] W^T * scale + bias, with W in eight bits: panels of 64 outputs as above, zeros behind the last output;
+// scale and bias [panels * 64].
+void product_int8(int N, int O, int I, const bf* x, const uint8_t* weight, const float* scale, const float* bias, bf* out) {
+    int panels = (O + PANEL - 1) / PANEL, chunks = (N + CHUNK - 1) / CHUNK;
+#pragma omp parallel for collapse(2) schedule(static)
+    for (int c = 0; c < chunks; ++c)
+        for (int p = 0; p < panels; ++p) {
+            int first = c * CHUNK, rows = std::min(CHUNK, N - first);
+            float* room = scratch.room((size_t)rows * (PANEL + DEEP) + DEEP * PANEL);
+            float* sum_NJ = room + DEEP * (PANEL + rows);
+            std::memset(sum_NJ, 0, sizeof(float) * rows * PANEL);
+            for (int i = 0; i < I; i += DEEP)
+                add_panel(rows, std::min(DEEP, I - i), x + (size_t)first * I + i, I, weight + ((size_t)p * I + i) * PANEL, room,
+                          sum_NJ);
+            for (int m = 0; m < rows; ++m)
+                for (int j = p * PANEL; j < std::min(O, (p + 1) * PANEL); j += W) {
+                    bf done[W];
+                    store(done, load(sum_NJ + m * PANEL + j - p * PANEL) * load(scale + j) + load(bias + j));
+                    std::memcpy(out + (size_t)(first + m) * O + j, done, sizeof(bf) * std::min(W, O - j));
+                }
+        }
 }
 
 }  // extern "C"
