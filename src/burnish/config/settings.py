@@ -81,6 +81,10 @@ class SamplingConfig(Settings):
         "auto",
         description="What is sampled with: the weights as they are, or rounded to eight bits, which needs the compiled kernels.",
     )
+    drafts: Text = Field(
+        "off",
+        description='Guesses ahead: "off", "lookup" (what followed before), or the folder of a smaller model with the same vocabulary.',
+    )
 
 
 class VerifyConfig(Settings):

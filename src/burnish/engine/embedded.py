@@ -2,6 +2,7 @@
 
 Weights are shared with the learner, not copied: `load` only notes the version and the engine reads the module as it is.
 Three files: scheduler.py decides, cache.py remembers, compute.py computes; this one is the loop around them, and what is drawn.
+drafts.py guesses tokens ahead where that makes the loop quicker.
 
 B live rows, T prompt tokens, S row slots, C columns, V vocabulary.
 """
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from burnish.engine.cache import SHARE_OF_AVAILABLE, PagedCache, Rows, available_bytes, bytes_a_token
 from burnish.engine.compute import Network
+from burnish.engine.drafts import MOST, Drafts, Live, Lookup, SmallModel
 from burnish.engine.noise import request_seed, uniforms
 from burnish.engine.scheduler import Family, Pages, Row, Scheduler
 from burnish.errors import EngineError
@@ -45,6 +47,7 @@ class Options:
     cache_bytes     most memory for keys and values; None: half of what is available when the engine is made
     cache_dtype     what keys and values are kept in; None: the precision of the products
     int8            weights are rounded to eight bits for sampling (`burnish.policy.fused_layer.ProductInt8`)
+    lookup          tokens are guessed ahead from what the row said before (`burnish.engine.drafts.Lookup`)
     """
 
     rows: int = 512
@@ -53,25 +56,33 @@ class Options:
     cache_bytes: int | None = None
     cache_dtype: torch.dtype | None = None
     int8: bool = False
+    lookup: bool = False
 
     @classmethod
-    def of(cls, rows: int, cache_gib: float | None, cache: str, weights: str) -> Options:
+    def of(cls, rows: int, cache_gib: float | None, cache: str, weights: str, drafts: str) -> Options:
         """From a run file's section `sampling`."""
         budget = None if cache_gib is None else int(cache_gib * 2**30)
         dtype = torch.bfloat16 if cache == "bfloat16" else None
-        return cls(rows, cache_bytes=budget, cache_dtype=dtype, int8=weights == "int8")
+        return cls(rows, cache_bytes=budget, cache_dtype=dtype, int8=weights == "int8", lookup=drafts == "lookup")
 
 
 class EmbeddedEngine:
-    """Samples from `policy`."""
+    """Samples from `policy`; `draft` is a smaller policy with the same vocabulary that guesses tokens ahead."""
 
-    def __init__(self, policy: Policy, rows: int = 512, options: Options | None = None) -> None:
+    def __init__(
+        self, policy: Policy, rows: int = 512, options: Options | None = None, draft: Policy | None = None
+    ) -> None:
         if policy.module.config._attn_implementation != NAME:
             raise EngineError(
                 f"The embedded engine cannot serve {type(policy.module).__name__}: this family does not take its attention from "
                 "transformers' interface."
             )
-        self.policy = policy
+        if draft is not None and draft.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
+            raise EngineError(
+                "The model that guesses ahead (sampling.drafts) has another vocabulary than the model that is sampled; choose one of the "
+                "same family."
+            )
+        self.policy, self.draft = policy, draft
         self.options = options or Options(rows)
         if self.options.int8 and not (Fused.serves(policy) and self.options.page % 16 == 0):
             raise EngineError(
@@ -83,8 +94,11 @@ class EmbeddedEngine:
         self.tokens_prefilled = 0
         self.tokens_recomputed = 0
         self.preemptions = 0
+        self.tokens_guessed = 0
+        self.guesses_right = 0
         dtype = self.options.cache_dtype or policy.compute
-        self.page_bytes = self.options.page * bytes_a_token(policy.module.config, dtype.itemsize)
+        networks = [one for one in (policy, draft) if one is not None]
+        self.page_bytes = self.options.page * sum(bytes_a_token(one.module.config, dtype.itemsize) for one in networks)
         budget = self.options.cache_bytes
         if budget is None:
             budget = int(SHARE_OF_AVAILABLE * available_bytes(policy.device))
@@ -141,16 +155,27 @@ class EmbeddedEngine:
         for request in listed:
             if not request.prompt.ids:
                 raise EngineError(f"The prompt of problem {request.key.problem_id} is empty.")
-            if len(request.prompt.ids) + sampling.max_new > self.policy.context:
+            if len(request.prompt.ids) + sampling.max_new > self.context:
                 raise EngineError(
                     f"The prompt of problem {request.key.problem_id} has {len(request.prompt.ids)} tokens; with max_new = "
-                    f"{sampling.max_new} it does not fit the model's context of {self.policy.context}."
+                    f"{sampling.max_new} it does not fit the model's context of {self.context}."
                 )
         with self.policy.evaluating():
             batch = _Batch(self, listed, sampling, on_token)
             while batch.scheduler.busy:
                 yield from batch.step()
             self.give_back(batch.network.cache)
+        if self.tokens_guessed:
+            log.info(
+                "guessed ahead so far: %s tokens, %s of them right",
+                f"{self.tokens_guessed:,}",
+                f"{self.guesses_right:,}",
+            )
+
+    @property
+    def context(self) -> int:
+        """The most tokens of prompt and completion that everyone who computes can take."""
+        return min(one.context for one in (self.policy, self.draft) if one is not None)
 
     def take_cache(self, requests: Sequence[Request], max_new: int) -> PagedCache:
         """Pages for a call: those of the last one if they are enough, else as many as it can use at most, within the budget."""
@@ -187,12 +212,21 @@ class _Batch:
         self.scheduler = Scheduler(requests, options.rows, pages, options.page, options.prefill_tokens)
         with torch.inference_mode():
             self.network = Network(engine.policy, cache, options.int8)
+        self.drafts = self._drafts(cache)
         slots = len(self.scheduler.length_S)
         self.ids_SC = torch.zeros(slots, min(64, sampling.max_new), dtype=torch.long)
         self.logp_SC = torch.zeros(slots, min(64, sampling.max_new))
         self.seed_S = np.zeros(slots, dtype=np.uint64)
         self.stop_ids = torch.tensor(sorted(sampling.stop_ids), dtype=torch.long)
         self._first: dict[Family, Tensor] = {}  # the logits after a prompt, until its last row has begun
+
+    def _drafts(self, cache: PagedCache) -> Drafts | None:
+        engine, options = self.engine, self.engine.options
+        if engine.draft is not None:
+            beside = PagedCache(cache.pages, cache.page, engine.draft.device, options.cache_dtype)
+            with torch.inference_mode():
+                return SmallModel(engine.draft, engine.policy, beside, self.distribution, options.prefill_tokens)
+        return Lookup() if options.lookup else None
 
     def step(self) -> list[Completion]:
         """Make room, admit, compute what rows go on from, decode one token a row, and hand back what is done.
@@ -202,7 +236,7 @@ class _Batch:
         """
         scheduler = self.scheduler
         with torch.inference_mode(), self.policy.precision():
-            lost, grown = scheduler.make_room()
+            lost, grown = scheduler.make_room(1 if self.drafts is None else 1 + MOST)
             for row in lost:
                 self._put_by(row)
             self._clear(grown)
@@ -232,16 +266,32 @@ class _Batch:
         return self._draw(first_BV, fresh, np.array([row.slot for row in fresh], dtype=np.int64))
 
     def _decode(self) -> list[Completion]:
-        """One token for every live row."""
+        """One token for every live row, and those of its guesses that were right."""
         scheduler, live, running = self.scheduler, self.scheduler.live, self.scheduler.running()
         slots_B = running.slots_B
         length_B = scheduler.length_S[slots_B]
         start_B = scheduler.prompt_S[slots_B] + length_B - 1
+        ahead = 0 if self.drafts is None else MOST
+        table_BP = scheduler.table_SP[slots_B, : int((start_B + running.gap_B).max() + ahead) // scheduler.page + 1]
+        seen, guesses = None, list[list[int]]()
+        if self.drafts is not None:
+            room_B = np.minimum(scheduler.room(slots_B), self.sampling.max_new - 1 - length_B)
+            seen = Live(live, running, length_B, room_B, table_BP, self.ids_SC.numpy(), self.seed_S)
+            guesses = self.drafts.propose(seen)
         ids_B = self.ids_SC[torch.from_numpy(slots_B), torch.from_numpy(length_B - 1)].numpy()
-        table_BP = scheduler.table_SP[slots_B, : int((start_B + running.gap_B).max()) // scheduler.page + 1]
-        one_B = np.ones_like(start_B)
-        rows = Rows(start_B, one_B, table_BP, running.shared_B, running.gap_B, running.family_B)
-        return self._draw(self.network.after(ids_B, rows), live, slots_B)
+        if not any(guesses):
+            rows = Rows(start_B, np.ones_like(start_B), table_BP, running.shared_B, running.gap_B, running.family_B)
+            logits_BV = self.network.after(ids_B, rows)
+            done = self._draw(logits_BV, live, slots_B)
+            drawn = [] if seen is None else self.ids_SC[slots_B, length_B][:, None].tolist()
+        else:
+            count_B = 1 + np.array([len(guess) for guess in guesses])
+            ids_N = np.array([token for last, guess in zip(ids_B, guesses, strict=True) for token in (last, *guess)])
+            rows = Rows(start_B, count_B, table_BP, running.shared_B, running.gap_B, running.family_B)
+            done, drawn = self._settle(self.network.after(ids_N, rows), live, slots_B, guesses)
+        if self.drafts is not None and seen is not None:
+            self.drafts.judge(seen, drawn)
+        return done
 
     def _draw(self, logits_BV: Tensor, rows: list[Row], slots_B: NDArray[np.int64]) -> list[Completion]:
         """Draw a token for each of the rows, note it, and end the rows that are done."""
@@ -251,13 +301,47 @@ class _Batch:
         self._widen(int(length_B.max()) + 1)
         at = (torch.from_numpy(slots_B), torch.from_numpy(length_B))
         self.ids_SC[at], self.logp_SC[at] = ids_B, logp_B
+        return self._noted(rows, slots_B, np.ones_like(length_B), ids_B)
+
+    def _settle(
+        self, logits_NV: Tensor, rows: list[Row], slots_B: NDArray[np.int64], guesses: list[list[int]]
+    ) -> tuple[list[Completion], list[list[int]]]:
+        """Draw after each row and after each of its guesses; keep what was drawn up to the first guess that was wrong, or a stop."""
+        count_B = 1 + np.array([len(guess) for guess in guesses])
+        first_B = np.cumsum(count_B) - count_B
+        length_B = self.scheduler.length_S[slots_B]
+        at_N = np.repeat(length_B - first_B, count_B) + np.arange(len(logits_NV))
+        uniform_N = torch.from_numpy(uniforms(np.repeat(self.seed_S[slots_B], count_B), at_N.astype(np.uint64)))
+        ids_N, logp_N = (drawn.cpu() for drawn in self.distribution.draw(logits_NV, uniform_N))
+        self._widen(int((length_B + count_B).max()))
+        stops, kept = set(self.sampling.stop_ids), list[list[int]]()
+        for slot, length, first, guess in zip(slots_B, length_B, first_B, guesses, strict=True):
+            said = ids_N[first : first + 1 + len(guess)].tolist()
+            keep = 1
+            while keep <= len(guess) and said[keep - 1] == guess[keep - 1] and said[keep - 1] not in stops:
+                keep += 1
+            self.ids_SC[slot, length : length + keep] = ids_N[first : first + keep]
+            self.logp_SC[slot, length : length + keep] = logp_N[first : first + keep]
+            kept.append(said[:keep])
+        new_B = np.array([len(said) for said in kept])
+        self.engine.tokens_guessed += int((count_B - 1).sum())
+        self.engine.guesses_right += int((new_B - 1).sum())
+        last_B = torch.tensor([said[-1] for said in kept])
+        return self._noted(rows, slots_B, new_B, last_B), kept
+
+    def _noted(
+        self, rows: list[Row], slots_B: NDArray[np.int64], new_B: NDArray[np.int64], last_B: Tensor
+    ) -> list[Completion]:
+        """Count `new_B` tokens more for each of the rows, the last of them last_B, and end the rows that are done."""
+        length_B = self.scheduler.length_S[slots_B] + new_B
         if self.on_token is not None:
-            for row, token in zip(rows, ids_B.tolist(), strict=True):
-                self.on_token(row.request.key, token)
-        self.scheduler.length_S[slots_B] = length_B + 1
-        self.engine.tokens_sampled += len(rows)
-        ended_B = torch.isin(ids_B, self.stop_ids).numpy()
-        over_B = ended_B | (length_B + 1 >= self.sampling.max_new)
+            for row, length, new in zip(rows, length_B, new_B, strict=True):
+                for token in self.ids_SC[row.slot, length - new : length].tolist():
+                    self.on_token(row.request.key, token)
+        self.scheduler.length_S[slots_B] = length_B
+        self.engine.tokens_sampled += int(new_B.sum())
+        ended_B = torch.isin(last_B, self.stop_ids).numpy()
+        over_B = ended_B | (length_B >= self.sampling.max_new)
         if not over_B.any():
             return []
         over = [(rows[number], bool(ended_B[number])) for number in np.flatnonzero(over_B)]
@@ -290,6 +374,8 @@ class _Batch:
         self._widen(len(row.ids))
         self.ids_SC[row.slot, : len(row.ids)] = torch.tensor(row.ids, dtype=torch.long)
         self.logp_SC[row.slot, : len(row.ids)] = torch.tensor(row.logprobs)
+        if self.drafts is not None:
+            self.drafts.forget(row, prompt=not row.family.filled)
         self._clear([*row.family.pages, *row.pages] if not row.family.filled else row.pages)
 
     def _clear(self, pages: list[int]) -> None:

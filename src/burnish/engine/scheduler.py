@@ -317,6 +317,10 @@ class Scheduler:
         self.table_SP[row.slot, : len(pages)] = pages
         self._room_S[row.slot] = len(row.pages) * self.page
 
+    def room(self, slots_B: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For how many tokens after the one that is written next there is room on the pages they have."""
+        return self._room_S[slots_B] - self.length_S[slots_B]
+
     def running(self) -> Running:
         """The live rows in their order. The same object while they are the same rows."""
         if self._running is None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from burnish.config import SelectConfig, dumps
-from burnish.engine.embedded import EmbeddedEngine, Options
 from burnish.errors import DataError
 from burnish.journal import Journal
 from burnish.journal.files import encode, write_atomic
@@ -23,6 +22,7 @@ from burnish.learner.critic import REWARD_PART, annotated
 from burnish.metrics import Share
 from burnish.pipelines import supervised
 from burnish.pipelines.rows import encoder
+from burnish.pipelines.setting import engine_for
 from burnish.policy.heads import load_scorer
 from burnish.policy.model import load as load_policy
 from burnish.policy.model import tune_allocator
@@ -165,9 +165,7 @@ def _sampled(config: SelectConfig, going_on: bool, quiet: bool) -> tuple[list[Gr
     ):
         if done:
             display.note(f"Going on after {len(groups)} of {len(problems)} problems.")
-        chosen = config.sampling
-        engine = EmbeddedEngine(policy, options=Options.of(chosen.rows, chosen.cache_gib, chosen.cache, chosen.weights))
-        sampler = Sampler(engine, renderer, pool, task.messages, sampling)
+        sampler = Sampler(engine_for(policy, config.sampling), renderer, pool, task.messages, sampling)
         right = drawn = 0
         for step, first in enumerate(range(0, len(problems), SAMPLED_AT_ONCE), start=1):
             if step <= done:

@@ -15,7 +15,7 @@ import torch
 
 from burnish.algos import losses, recipes
 from burnish.algos.reward import Part
-from burnish.config import CriticConfig, RunConfig, load
+from burnish.config import CriticConfig, RunConfig, SamplingConfig, load
 from burnish.engine.embedded import EmbeddedEngine, Options
 from burnish.errors import ConfigError, DataError, ModelError
 from burnish.learner.critic import REWARD_PART, Critic, annotated, shared_head
@@ -223,10 +223,22 @@ def annotation_of(setting: Setting) -> Callable[[list[Group]], list[Group]] | No
 
 def engine_of(setting: Setting) -> EmbeddedEngine:
     """The engine that the section `sampling` asks for."""
-    chosen = setting.config.sampling
-    return EmbeddedEngine(
-        setting.policy, options=Options.of(chosen.rows, chosen.cache_gib, chosen.cache, chosen.weights)
-    )
+    return engine_for(setting.policy, setting.config.sampling)
+
+
+def engine_for(policy: Policy, chosen: SamplingConfig) -> EmbeddedEngine:
+    """An engine with these settings over the policy; a model that guesses ahead is loaded in the policy's precision."""
+    options = Options.of(chosen.rows, chosen.cache_gib, chosen.cache, chosen.weights, chosen.drafts)
+    draft = None
+    if chosen.drafts not in ("off", "lookup"):
+        if not Path(chosen.drafts).expanduser().is_dir():
+            raise ConfigError(
+                f'sampling.drafts is {chosen.drafts!r}, which is no folder; it takes "off", "lookup", or the folder of a smaller model '
+                "with the same vocabulary."
+            )
+        compute = "bfloat16" if policy.compute is torch.bfloat16 else "float32"
+        draft = load_policy(chosen.drafts, compute, device=str(policy.device))
+    return EmbeddedEngine(policy, options=options, draft=draft)
 
 
 @contextmanager
