@@ -1,10 +1,10 @@
-# make demo | test | test-slow | lint. Each makes .venv and keeps it; pip runs again only where pyproject.toml has changed.
+# make demo | test | test-slow | lint | guard. Each makes .venv and keeps it; pip runs again only where pyproject.toml has changed.
 
 PYTHON ?= python3
 BIN := .venv/bin
 EDITABLE := $(BIN)/pip install --quiet -e
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint guard clean
 
 # Where the demo writes (runs/demo, or the first free runs/demo-N), and its seed: make demo OUT=runs/mine SEED=2
 demo: .venv/installed
@@ -20,6 +20,10 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Is sampling still as fast beside plain transformers as was recorded (benchmarks/recorded.json)? Fails under half of that.
+guard: .venv/installed-dev
+	$(BIN)/python benchmarks/guard.py
 
 .venv/installed: pyproject.toml | $(BIN)/pip
 	@echo "Installing Burnish into .venv; the first time, this downloads PyTorch."

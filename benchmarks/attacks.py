@@ -1,14 +1,12 @@
 """Run the attack corpus of the tests in every sandbox tier that works here, and write the table of what stopped what.
 
-    python benchmarks/attacks.py [--json] [--out docs/verify-programs.md]
+    python benchmarks/attacks.py [--quick] [--json] [--page docs/verify-programs.md]
 
 The corpus is tests/attacks.py; the tests hold each result, this prints them.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from burnish.errors import ConfigError
 from burnish.verify.programs import judge_program
 from burnish.verify.programs.suite import read_suite
 from burnish.verify.sandbox import Policy, Sandbox, Tier
+from report import options, publish
 
 SUITES = {
     "call": read_suite(
@@ -53,15 +52,16 @@ def outcome(attack: Attack, sandbox: Sandbox) -> str:
     return "stopped"
 
 
-def measure() -> dict[str, Any]:
+def measure(quick: bool) -> dict[str, Any]:
+    chosen = ATTACKS[::8] if quick else ATTACKS
     tiers: dict[str, dict[str, str]] = {}
     for tier in (Tier.BUBBLEWRAP, Tier.LANDLOCK, Tier.SECCOMP):
         try:
             with Sandbox(Policy(tier=tier)) as sandbox:
-                tiers[tier.label] = {attack.name: outcome(attack, sandbox) for attack in ATTACKS}
+                tiers[tier.label] = {attack.name: outcome(attack, sandbox) for attack in chosen}
         except ConfigError as error:
             print(f"left out: {error}", file=sys.stderr)
-    return {"tiers": tiers, "attacks": {attack.name: [attack.group, attack.stopped_by] for attack in ATTACKS}}
+    return {"ratio": {}, "tiers": tiers, "attacks": {one.name: [one.group, one.stopped_by] for one in chosen}}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -79,16 +79,10 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--out", type=Path, help="put the table into this page, between its markers")
-    options = parser.parse_args()
-    result = measure()
-    print(json.dumps(result, indent=1) if options.json else table(result))
-    if options.out:
-        begin, end = "<!-- attacks -->\n", "<!-- end of attacks -->"
-        head, rest = options.out.read_text().split(begin)
-        options.out.write_text(f"{head}{begin}{table(result)}\n{end}{rest.split(end)[1]}")
+    parser = options(__doc__, threads=False)
+    given = parser.parse_args()
+    result = measure(given.quick)
+    publish(given, result, table(result), "attacks")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Attention over rows on this processor: explicit products, the compiled kernels, and torch's scaled_dot_product_attention.
 
-    python benchmarks/attention.py [--json attention.json]
+    python benchmarks/attention.py [--quick] [--json]
 
 All compute the causal attention of burnish.policy.attention on the demo's heads (4 query heads, 2 key heads, 64 wide), forward
 alone and forward with backward, on rows of 40 to 2048 tokens, about --tokens of them together as in a micro-batch. They take
-turns, and the medians are printed with the library's over ours: above 1, ours is the faster. The kernels are for bfloat16 alone.
+turns, and the medians are printed with the library's over ours: above 1, ours is the faster. The ratio of --json is the median
+over the lengths, in bfloat16 with backward, of the library over the faster of our two. The kernels are for bfloat16 alone.
 EXPLICIT_MAX_TOKENS rests on the first two columns.
 
 Not for: accuracy (a test compares the two), or GPUs.
@@ -13,12 +14,9 @@ Not for: accuracy (a test compares the two), or GPUs.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +26,7 @@ from torch import Tensor
 from burnish.policy import kernels
 from burnish.policy.attention import EXPLICIT_MAX_TOKENS, EXPLICIT_MAX_TOKENS_FLOAT32, _explicit
 from burnish.policy.model import tune_allocator
-from step import machine
+from report import command_of, heading, machine, options, publish, say, table
 
 LENGTHS = (40, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
 QUERY_HEADS, KEY_HEADS, WIDTH = 4, 2, 64
@@ -101,47 +99,72 @@ def measure(rows: int, tokens: int, dtype: torch.dtype, backward: bool, seconds:
     return medians([side(explicit), side(library), *([third] if third is not None else [])], seconds)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=8192, help="tokens together, padding included")
-    parser.add_argument("--seconds", type=float, default=1.0, help="how long each comparison lasts")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--json", help="also write everything here")
-    args = parser.parse_args()
-    facts = machine(args.threads)
-    torch.set_num_threads(args.threads)
-    tune_allocator()
-    print(f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads, torch {facts['torch']}, ", end="")
-    print(f"bfloat16 by {', '.join(facts['bfloat16']) or 'no unit'}; load average {facts['load_average_at_start']:.1f}")
-    print(
-        f"milliseconds; explicit products are in use up to {EXPLICIT_MAX_TOKENS} tokens, {EXPLICIT_MAX_TOKENS_FLOAT32} in float32\n"
-    )
+def compare(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every length in both precisions, forward alone and with backward: seconds of each way."""
     results: list[dict[str, Any]] = []
     for dtype in (torch.bfloat16, torch.float32):
-        print(f"{str(dtype).removeprefix('torch.'):18}{'forward':^50}{'forward and backward':^50}")
-        print(f"{'tokens':>8}{'rows':>8}  " + f"{'library':>10}{'explicit':>10}{'':>8}{'kernels':>10}{'':>8}    " * 2)
-        for tokens in LENGTHS:
-            rows = max(1, args.tokens // tokens)
-            line = f"{tokens:8}{rows:8}  "
+        say(str(dtype).removeprefix("torch."))
+        for tokens in LENGTHS[::4] if given.quick else LENGTHS:
+            rows = max(1, given.tokens // tokens)
             for backward in (False, True):
-                ours, theirs, *third = measure(rows, tokens, dtype, backward, args.seconds)
-                line += f"{1000 * theirs:10.3f}{1000 * ours:10.3f}{theirs / ours:7.2f}x"
-                line += f"{1000 * third[0]:10.3f}{theirs / third[0]:7.2f}x    " if third else " " * 22
+                explicit_s, library_s, *third = measure(rows, tokens, dtype, backward, given.seconds)
                 results.append(
                     {
                         "dtype": str(dtype).removeprefix("torch."),
                         "tokens": tokens,
                         "rows": rows,
                         "backward": backward,
-                        "explicit_seconds": ours,
-                        "library_seconds": theirs,
+                        "explicit_seconds": explicit_s,
+                        "library_seconds": library_s,
                         "kernel_seconds": third[0] if third else None,
                     }
                 )
-            print(line.rstrip(), flush=True)
-        print()
-    if args.json:
-        Path(args.json).write_text(json.dumps({"machine": facts, "results": results}, indent=1))
+    return results
+
+
+def fastest(row: dict[str, Any]) -> float:
+    """Seconds of the faster of our two ways."""
+    return float(min(row["explicit_seconds"], row["kernel_seconds"] or row["explicit_seconds"]))
+
+
+def shown(results: list[dict[str, Any]]) -> str:
+    """A table for each precision."""
+    tables = []
+    for dtype in ("bfloat16", "float32"):
+        rows = []
+        own = [row for row in results if row["dtype"] == dtype]
+        for forward, both in zip(own[::2], own[1::2], strict=True):
+            cells: list[str] = [str(forward["tokens"])]
+            for row in (forward, both):
+                cells.append(f"{1000 * row['library_seconds']:.3f}")
+                for way in ("explicit_seconds", "kernel_seconds"):
+                    took = row[way]
+                    cells.append(f"{1000 * took:.3f} ({row['library_seconds'] / took:.2f})" if took else "")
+            rows.append(cells)
+        ways = ("library", "explicit", "kernels")
+        headings = (f"{dtype}, tokens a row", *(f"{way}, forward" for way in ways), *(f"{way}, both" for way in ways))
+        tables.append(table(headings, rows))
+    return "\n\n".join(tables)
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--tokens", type=int, default=8192, help="tokens together, padding included")
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long each comparison lasts")
+    given = parser.parse_args()
+    if given.quick:
+        given.seconds, given.tokens = 0.02, 1024
+    facts = machine(given.threads)
+    torch.set_num_threads(given.threads)
+    tune_allocator()
+    results = compare(given)
+    trained = [row for row in results if row["dtype"] == "bfloat16" and row["backward"]]
+    ratio = {"scaled_dot_product_attention": statistics.median(r["library_seconds"] / fastest(r) for r in trained)}
+    text = (
+        f"{heading(command_of('attention.py'), facts)}\nMilliseconds, and in brackets the library's over ours; explicit products are in "
+        f"use up to {EXPLICIT_MAX_TOKENS} tokens, {EXPLICIT_MAX_TOKENS_FLOAT32} in float32.\n\n{shown(results)}"
+    )
+    publish(given, {"ratio": ratio, "machine": facts, "results": results}, text, "attention")
 
 
 if __name__ == "__main__":

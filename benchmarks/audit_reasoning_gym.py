@@ -2,6 +2,7 @@
 
     python benchmarks/audit_reasoning_gym.py            # all data sets; some minutes
     python benchmarks/audit_reasoning_gym.py chain_sum  # prints what it finds about one, writes nothing
+    python benchmarks/audit_reasoning_gym.py --quick    # three of them, writes nothing
 
 A data set is allowed where all of this holds, over ITEMS items:
 - the items are the same in processes with different PYTHONHASHSEED, and survive being stored as JSON
@@ -32,6 +33,8 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from report import options, publish, say
 
 ITEMS = 40
 PROCESSES = 3
@@ -78,6 +81,7 @@ SPECIAL = (
     "[]",
 )
 MARK = "burnish_audit_marker"
+QUICK = ("chain_sum", "gsm_symbolic", "leg_counting")
 
 
 def payloads(folder: str) -> list[str]:
@@ -115,17 +119,21 @@ def main() -> None:
         return
     from reasoning_gym.factory import DATASETS
 
-    named = sys.argv[1:]
+    parser = options(__doc__, threads=False)
+    parser.add_argument("names", nargs="*", help="data sets; all of them if none is named")
+    given = parser.parse_args()
+    named = given.names or (list(QUICK) if given.quick else [])
     found = {}
     with ThreadPoolExecutor(PROCESSES) as pool:
         names = named or sorted(DATASETS)
         for name, result in zip(names, pool.map(audit, names), strict=True):
             found[name] = result
-            print(f"{name:30s} {'allowed' if result['allowed'] else result['why']}", flush=True)
+            say(f"{name:30s} {'allowed' if result['allowed'] else result['why']}")
+    result = {"version": version("reasoning-gym"), "items": ITEMS, "seed": SEED, "datasets": found}
     if not named:
-        result = {"version": version("reasoning-gym"), "items": ITEMS, "seed": SEED, "datasets": found}
         OUT.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"{OUT}: {sum(one['allowed'] for one in found.values())} of {len(found)} allowed")
+    text = f"{sum(one['allowed'] for one in found.values())} of {len(found)} allowed"
+    publish(given, {"ratio": {}, **result}, text if named else f"{OUT}: {text}")
 
 
 def audit(name: str) -> dict[str, Any]:

@@ -1,76 +1,72 @@
 """The compiled path against the module it replaces: sampled tokens a second on the same requests, and the ratio.
 
-    python benchmarks/decode.py [--model FOLDER] [--rows 512] [--repeats 5]
+    python benchmarks/decode.py [--model FOLDER] [--rows 512] [--repeats 5] [--quick] [--json]
 
-Without a model, one of the demo's shape with random weights is made; every completion then runs to max_new.
+Without a model, one of the demo's shape with random weights is made; nearly every completion then runs to max_new. The two take turns.
+Not for: comparing with others (sampling.py).
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import time
-from pathlib import Path
+from typing import Any
 
-from burnish.config import ScratchConfig
+import torch
+
 from burnish.engine.embedded import EmbeddedEngine
 from burnish.policy.fused import Fused
-from burnish.policy.model import Policy, from_scratch, load, tune_allocator
-from burnish.policy.tokenizer import train_tokenizer
-from burnish.prompts import Renderer
-from burnish.records import Key, Request, Sampling
-from burnish.tasks.chain import Chain
+from burnish.policy.model import load, tune_allocator
+from peers import median
+from report import command_of, heading, machine, options, publish, say, shortened, table
+from sampling import ours, rate
+from shapes import chains, made
 
-
-def made(compute: str = "bfloat16") -> Policy:
-    """The demo's shape, random weights."""
-    shape = ScratchConfig().model_dump()
-    task = Chain()
-    texts = [f"{problem.question} {task.gold(problem)}" for problem in task.train(1).take(500)]
-    tokenizer = train_tokenizer(texts, shape.pop("vocab_size"), shape["max_position_embeddings"])
-    return from_scratch(tokenizer, {**shape, "tie_word_embeddings": True}, compute)
-
-
-def requests(policy: Policy, problems: int, samples: int, max_new: int) -> list[Request]:
-    """A step's worth of chain problems."""
-    task, renderer = Chain(), Renderer(policy.tokenizer)
-    sampling = Sampling(max_new=max_new, stop_ids=policy.stop_ids, seed=1)
-    prompts = [renderer.prompt(problem, task.messages(problem)) for problem in task.held_out()[:problems]]
-    return [Request(Key(prompt.problem_id, i), prompt, sampling) for prompt in prompts for i in range(samples)]
-
-
-def speed(policy: Policy, asked: list[Request], rows: int) -> float:
-    """Sampled tokens a second of one call."""
-    engine = EmbeddedEngine(policy, rows)
-    start = time.perf_counter()
-    for _ in engine.generate(asked):
-        pass
-    return engine.tokens_sampled / (time.perf_counter() - start)
+NAMES = {"compiled": "compiled kernels", "module": "the module"}
 
 
 def main() -> None:
-    """Alternate the two, print medians and the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path)
+    parser = options(__doc__)
+    parser.add_argument("--model", help="a model folder, such as runs/demo/run/final")
     parser.add_argument("--problems", type=int, default=64)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--max-new", type=int, default=96)
-    parser.add_argument("--rows", type=int, default=512)
+    parser.add_argument("--rows", type=int, default=512, help="most rows decoded together")
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
+    if given.quick:
+        given.problems, given.max_new, given.repeats = 8, 32, 2
+    facts = machine(given.threads)
+    torch.set_num_threads(given.threads)
     tune_allocator()
-    policy = load(str(given.model), "bfloat16") if given.model else made()
-    asked = requests(policy, given.problems, given.samples, given.max_new)
+    policy = load(given.model, "bfloat16") if given.model else made("T", uniform=False)
     serves = Fused.serves
-    sides: dict[str, list[float]] = {"fused": [], "module": []}
-    for _ in range(given.repeats + 1):  # the first is a warm-up
-        for name, rates in sides.items():
-            Fused.serves = staticmethod(serves if name == "fused" else lambda policy: False)  # type: ignore[method-assign]
-            rates.append(speed(policy, asked, given.rows))
-    medians = {name: statistics.median(rates[1:]) for name, rates in sides.items()}
-    for name, rate in medians.items():
-        print(f"{name:8} {rate:10,.0f} tokens/s")
-    print(f"ratio    {medians['fused'] / medians['module']:10.2f}")
+    if not serves(policy):
+        raise SystemExit("The compiled kernels do not serve this model here, so that there is nothing to compare.")
+    work = chains(policy, given.problems, given.samples, given.max_new)
+    rows: dict[str, list[dict[str, Any]]] = {side: [] for side in NAMES}
+    for turn in range(given.repeats + 1):  # the first is a warm-up
+        for side, done in rows.items():
+            Fused.serves = staticmethod(serves if side == "compiled" else lambda policy: False)  # type: ignore[method-assign]
+            done.append(ours(EmbeddedEngine(policy, given.rows), work, turn))
+        say(f"{turn}/{given.repeats}: " + ", ".join(f"{side} {rate(done[-1]):,.0f}" for side, done in rows.items()))
+    speeds = {side: statistics.median(map(rate, done[1:])) for side, done in rows.items()}
+    ratio = speeds["compiled"] / speeds["module"]
+    cells = [
+        (
+            NAMES[side],
+            f"{speed:,.0f}",
+            f"{median(rows[side][1:], 'tokens'):,.0f}",
+            f"{ratio:.2f}" if side == "module" else "",
+        )
+        for side, speed in speeds.items()
+    ]
+    source = f"The model of {shortened(given.model)}" if given.model else "Shape T, random weights"
+    text = (
+        f"{heading(command_of('decode.py'), facts)}\n{source}; {work.said}; medians of {given.repeats}.\n\n"
+        f"{table(('', 'tokens/s', 'tokens a go', 'the compiled kernels are this times as fast'), cells)}"
+    )
+    result = {"ratio": {"module": ratio}, "machine": facts, "tokens_per_second": speeds, "work": work.said}
+    publish(given, result, text, "decode")
 
 
 if __name__ == "__main__":

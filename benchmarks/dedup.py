@@ -1,6 +1,6 @@
 """Near-duplicate search on one generated corpus with known truth: rows a second, memory, recall and precision.
 
-    python benchmarks/dedup.py [--quick] [--rows N] [--rounds N] [--text-dedup-python PYTHON] [--json OUT.json]
+    python benchmarks/dedup.py [--quick] [--rows N] [--rounds N] [--text-dedup-python PYTHON] [--json [FILE]]
 
 All look for word 3-grams with Jaccard >= 0.8, and have 128 permutations.
 
@@ -35,6 +35,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from report import add_json, publish
 
 THRESHOLD, SHINGLE, PERMUTATIONS = 0.8, 3, 128
 EXACT, NEAR = 0.03, 0.15
@@ -226,7 +228,9 @@ def compared(given: argparse.Namespace) -> dict[str, Any]:
         }
     libraries = {name: version(name) for name in ("datasketch", "numpy")}
     machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(), **libraries}
-    return {"rows": len(texts), "pairs": len(pairs), "rounds": rounds, "machine": machine, "systems": systems}
+    ratio = {name: one["seconds"] / systems["burnish"]["seconds"] for name, one in systems.items() if name != "burnish"}
+    sizes = {"rows": len(texts), "pairs": len(pairs), "rounds": rounds}
+    return {"ratio": ratio, **sizes, "machine": machine, "systems": systems}
 
 
 def main() -> None:
@@ -236,7 +240,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--text-dedup-python")
-    parser.add_argument("--json")
+    add_json(parser)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--source", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -244,17 +248,16 @@ def main() -> None:
         one(given.one, given.source, given.text_dedup_python)
         return
     result = compared(given)
-    print(
-        f"{result['rows']:,} rows, {result['pairs']:,} planted pairs >= {THRESHOLD}; {result['rounds']} rounds; {result['machine']}"
-    )
-    print(f"{'':24}{'seconds':>9}{'rows/s':>10}{'peak MiB':>10}{'removed':>9}{'recall':>9}{'precision':>11}")
-    for name, s in result["systems"].items():
-        print(
-            f"{name:24}{s['seconds']:9.2f}{s['rows_per_second']:10,.0f}{s['peak_mib']:10,.0f}{s['removed']:9,}{s['recall']:9.2%}"
-            f"{s['precision']:11.2%}"
-        )
-    if given.json:
-        Path(given.json).write_text(json.dumps(result, indent=2) + "\n")
+    lines = [
+        f"{result['rows']:,} rows, {result['pairs']:,} planted pairs >= {THRESHOLD}; {result['rounds']} rounds; {result['machine']}",
+        f"{'':24}{'seconds':>9}{'rows/s':>10}{'peak MiB':>10}{'removed':>9}{'recall':>9}{'precision':>11}",
+    ]
+    lines += [
+        f"{name:24}{s['seconds']:9.2f}{s['rows_per_second']:10,.0f}{s['peak_mib']:10,.0f}{s['removed']:9,}{s['recall']:9.2%}"
+        f"{s['precision']:11.2%}"
+        for name, s in result["systems"].items()
+    ]
+    publish(given, result, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What the embedded engine does with many short answers and a long tail: speed, memory, and how both grow.
 
-    python benchmarks/engine.py [--quick] [--json FILE]
+    python benchmarks/engine.py [--quick] [--json]
 
-On a model of the demo's shape with random weights, where every answer has exactly the length it is given:
+On a model of the demo's shape with random weights:
 
   workloads   sampled tokens a second, most memory in use of the cache, bytes a token, rows put by for want of pages
   growth      the same with twice the samples and with twice the length: what takes how much longer
@@ -19,17 +19,19 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 
 from burnish.engine.embedded import EmbeddedEngine, Options
 from burnish.engine.scheduler import Pages
 from burnish.policy import fused
 from burnish.policy.model import Policy, tune_allocator
 from burnish.records import Request
-from decode import made, requests
+from report import command_of, heading, machine, options, publish, table
+from shapes import chains, made, tail
 
 SHAPES, EXACT = "--shapes-only", "--exact-rows"
 
@@ -63,28 +65,27 @@ def run(policy: Policy, asked: list[Request], options: Options) -> dict[str, flo
     }
 
 
-def tail(policy: Policy, problems: int, samples: int, longest: int) -> list[Request]:
-    """Most answers short, a few long: lengths are those at which a geometric answer would end, cut at `longest`.
+def even(policy: Policy, problems: int, samples: int, length: int) -> list[Request]:
+    """Answers of exactly this length."""
+    return replace(chains(policy, problems, samples, length), stop_ids=()).requests()
 
-    Stop tokens make them end: about one token in sixty, so half of the answers are shorter than 42 tokens and one in a hundred than 276.
-    """
-    asked = requests(policy, problems, samples, longest)
-    vocabulary = len(policy.tokenizer)
-    stops = tuple(int(i) for i in np.linspace(9, vocabulary - 1, max(1, vocabulary // 60)))
-    return [Request(one.key, one.prompt, type(one.sampling)(max_new=longest, stop_ids=stops, seed=1)) for one in asked]
+
+def uneven(policy: Policy, problems: int, samples: int, longest: int) -> list[Request]:
+    """Most answers short, a few long: about one token in sixty ends an answer."""
+    return tail(policy, problems, samples, longest, mean=60.0).requests()
 
 
 def workloads(policy: Policy, quick: bool) -> dict[str, Any]:
     problems, longest = (16, 128) if quick else (64, 448)
-    mixed, even = tail(policy, problems, 8, longest), requests(policy, problems, 8, 96)
+    mixed = uneven(policy, problems, 8, longest)
     free = run(policy, mixed, Options())
     found: dict[str, Any] = {
         "short answers and a long tail": free,
         "the tail, a quarter of that cache": run(policy, mixed, Options(cache_bytes=int(free["cache_mib"] * 2**18))),
-        "all 96 tokens": run(policy, even, Options()),
-        "growth: as it is": run(policy, requests(policy, problems // 2, 4, 64), Options()),
-        "growth: twice the samples": run(policy, requests(policy, problems // 2, 8, 64), Options()),
-        "growth: twice the length": run(policy, requests(policy, problems // 2, 4, 128), Options()),
+        "all 96 tokens": run(policy, even(policy, problems, 8, 96), Options()),
+        "growth: as it is": run(policy, even(policy, problems // 2, 4, 64), Options()),
+        "growth: twice the samples": run(policy, even(policy, problems // 2, 8, 64), Options()),
+        "growth: twice the length": run(policy, even(policy, problems // 2, 4, 128), Options()),
     }
     return found
 
@@ -92,7 +93,7 @@ def workloads(policy: Policy, quick: bool) -> dict[str, Any]:
 def knee(policy: Policy, quick: bool) -> dict[str, Any]:
     rates = {}
     for rows in (1, 8, 64) if quick else (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
-        asked = requests(policy, max(1, rows // 8), min(8, rows), 48)
+        asked = even(policy, max(1, rows // 8), min(8, rows), 48)
         run(policy, asked, Options(rows=rows))
         rates[rows] = run(policy, asked, Options(rows=rows))["tokens_per_second"]
     pairs = list(zip(rates, list(rates)[1:], strict=False))
@@ -108,7 +109,7 @@ def shapes(policy: Policy, quick: bool) -> None:
     """Rows that end one after the other, in calls of other sizes: every number of live rows is met. Prints resident memory."""
     before = resident_mib()
     for samples in range(3, 6 if quick else 11):
-        run(policy, tail(policy, 8 if quick else 48, samples, 96), Options())
+        run(policy, uneven(policy, 8 if quick else 48, samples, 96), Options())
     print(json.dumps({"resident_before_mib": before, "resident_after_mib": resident_mib()}))
 
 
@@ -129,38 +130,52 @@ def primitives(quick: bool, *more: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print everything; --json writes it too."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=Path)
+    parser = options(__doc__)
     parser.add_argument(SHAPES, action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(EXACT, action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    facts = machine(given.threads)
+    torch.set_num_threads(given.threads)
     tune_allocator()
-    policy = made()
+    policy = made("T")
     if given.exact_rows:
         fused.recurring = lambda n: n
     if given.shapes_only:
         shapes(policy, given.quick)
         return
-    run(policy, requests(policy, 8, 8, 16), Options())  # a warm-up
+    run(policy, even(policy, 8, 8, 16), Options())  # a warm-up
     found = {"workloads": workloads(policy, given.quick), "knee": knee(policy, given.quick)}
-    found["shapes"] = {"rows rounded up": primitives(given.quick), "rows as they are": primitives(given.quick, EXACT)}
-    for name, one in found["workloads"].items():
-        print(
-            f"{name:36} {one['tokens_per_second']:9,.0f} tokens/s {one['seconds']:8.2f} s {one['cache_mib']:8.1f} MiB "
-            f"{one['bytes_a_token']:,.0f} bytes a token, {one['put_by']:.0f} rows put by, {one['recomputed']:,.0f} tokens computed again"
+    found["shapes"] = {"rounded up": primitives(given.quick), "as they are": primitives(given.quick, EXACT)}
+    publish(given, {"ratio": {}, "machine": facts, **found}, shown(found, facts), "engine")
+
+
+def shown(found: dict[str, Any], facts: dict[str, Any]) -> str:
+    """The result as a page takes it."""
+    work = [
+        (
+            name,
+            *(
+                f"{one[field]:,.0f}"
+                for field in ("tokens_per_second", "tokens", "cache_mib", "bytes_a_token", "put_by")
+            ),
+            f"{one['recomputed']:,.0f}",
         )
-    for rows, rate in found["knee"]["rates"].items():
-        print(f"{rows:5} rows {rate:10,.0f} tokens/s")
-    print(f"knee: {found['knee']['knee']} rows")
-    for name, one in found["shapes"].items():
-        print(
-            f"{name}: {one['primitives_made']:,} primitives, {one['resident_before_mib']:,.0f} MiB resident before and "
-            f"{one['resident_after_mib']:,.0f} MiB after"
+        for name, one in found["workloads"].items()
+    ]
+    knee = [(rows, f"{rate:,.0f}") for rows, rate in found["knee"]["rates"].items()]
+    made_for = [
+        (
+            name,
+            *(f"{one[field]:,.0f}" for field in ("primitives_made", "resident_before_mib", "resident_after_mib")),
         )
-    if given.json is not None:
-        given.json.write_text(json.dumps(found) + "\n")
+        for name, one in found["shapes"].items()
+    ]
+    headings = ("work", "tokens/s", "tokens", "cache, MiB", "bytes a token", "rows put by", "tokens computed again")
+    return (
+        f"{heading(command_of('engine.py'), facts)}\n{table(headings, work)}\n\n{table(('rows', 'tokens/s'), knee)}\n"
+        f"Twice the rows bring less than a tenth more from {found['knee']['knee']} rows on.\n\n"
+        f"{table(('numbers of rows', 'products made', 'MiB before', 'MiB after'), made_for)}"
+    )
 
 
 if __name__ == "__main__":

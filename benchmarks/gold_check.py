@@ -1,11 +1,11 @@
 """Does every gold answer pass its own verifier? One line for each file of a folder of data sets.
 
-    python benchmarks/gold_check.py [--data FOLDER] [--only NAME] [--workers 2] [--json golds.json]
+    python benchmarks/gold_check.py [--data FOLDER] [--only NAME] [--workers 2] [--quick] [--json [golds.json]]
 
 The folder (else $BURNISH_DATA) holds a folder for each data set, with its files as published. First comes each task's own check, which
 is what `burnish check --task NAME` does: how many rows there are, how many golds were judged, how many passed, and what was left out
 and why. Then the same golds written in other ways, or judged by a second verifier. Every gold that does not pass is named. Exits 1
-where one does not, or where no file is there.
+where one does not, or where no file is there. --quick judges the first 50 golds of each.
 
 The programs of humaneval and mbpp are the files' own solutions. The contest files here have none: there the gold is a program that knows
 the expected outputs, which proves that each output passes its own comparison, not that it is right.
@@ -16,11 +16,10 @@ Not for: how often a verifier errs on other answers (burnish audit).
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,10 @@ from burnish.records import Problem
 from burnish.tasks import load
 from burnish.tasks.files import read_rows
 from burnish.tasks.languages import GIVE_A_NUMBER
+from report import add_json, publish
 
 SHOWN = 20
+QUICK = 50
 FILES: dict[str, dict[str, list[str]]] = {
     "gsm8k": {"train": ["train.jsonl"], "held_out": ["test.jsonl"]},
     "svamp": {"held_out": ["SVAMP.json"]},
@@ -125,21 +126,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=os.environ.get("BURNISH_DATA"))
     parser.add_argument("--only", choices=sorted({*FILES, *ALSO}))
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--quick", action="store_true", help="the first 50 golds of each alone")
+    add_json(parser)
     given = parser.parse_args(arguments)
     if given.data is None or not Path(given.data).is_dir():
         parser.error(f"there is no folder of data sets at {given.data}; give --data or set BURNISH_DATA")
-    results = [judge_golds(golds, given.workers) for golds in all_golds(Path(given.data), given.only)]
-    print(table(results))
+    chosen = all_golds(Path(given.data), given.only)
+    if given.quick:
+        chosen = (replace(golds, items=golds.items[:QUICK]) for golds in chosen)
+    results = [judge_golds(golds, given.workers) for golds in chosen]
+    lines = [table(results)]
     for one in results:
-        for failure in one.failures[:SHOWN]:
-            print(
-                f"{one.data} by {one.verifier}, {failure['where']}: {failure['outcome']}, {failure['why']} ({failure['gold']!r})"
-            )
+        named = f"{one.data} by {one.verifier}"
+        lines += [
+            f"{named}, {failure['where']}: {failure['outcome']}, {failure['why']} ({failure['gold']!r})"
+            for failure in one.failures[:SHOWN]
+        ]
         if len(one.failures) > SHOWN:
-            print(f"{one.data} by {one.verifier}: and {len(one.failures) - SHOWN} more")
-    if given.json is not None:
-        given.json.write_text(json.dumps([asdict(one) for one in results], indent=1) + "\n")
+            lines.append(f"{named}: and {len(one.failures) - SHOWN} more")
+    publish(given, {"ratio": {}, "golds": [asdict(one) for one in results]}, "\n".join(lines))
     return 0 if results and not any(one.failures for one in results) else 1
 
 

@@ -4,7 +4,7 @@
 
 FOLDER holds test.jsonl and example_model_solutions.jsonl as their authors publish them (else $BURNISH_DATA/gsm8k): 1,319 questions with
 the answers of four models, labelled right or wrong by them. Prints rows, seconds and rate for loading and for judging, how many verdicts
-agree with their labels, and every one that does not. `--quick` takes the first 100 questions; `--json` prints one line. Exits 1 where a
+agree with their labels, and every one that does not. `--quick` takes the first 100 questions; `--json` prints one object. Exits 1 where a
 verdict disagrees with its label.
 
 Not for: figures of a model (burnish eval), or other verifiers' errors (burnish audit).
@@ -13,7 +13,6 @@ Not for: figures of a model (burnish eval), or other verifiers' errors (burnish 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -26,6 +25,7 @@ from burnish.tasks import load
 from burnish.tasks.files import read_rows
 from burnish.verify import identity
 from burnish.verify.pool import Pool
+from report import add_json, publish
 
 MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 Stored = tuple[Key, Problem, str, bool]
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--verifier", default="number")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", action="store_true")
+    add_json(parser)
     given = parser.parse_args(arguments)
     if given.data is None or not given.data.is_dir():
         parser.error(f"there is no folder at {given.data}; give --data or set BURNISH_DATA")
@@ -91,28 +91,27 @@ def main(arguments: list[str] | None = None) -> int:
     with Pool(given.verifier, given.workers) as pool:
         verdicts = dict(pool.judge((key, problem, response) for key, problem, response, _ in stored))
     ended = time.perf_counter()
-    result = {
+    result: dict[str, Any] = {
+        "ratio": {},
         "verifier": identity(given.verifier),
         "workers": given.workers,
         **compare(stored, verdicts),
         "seconds": {"loading": loaded - began, "judging": ended - loaded},
         "answers_per_second": len(stored) / (ended - loaded),
     }
-    if given.json:
-        print(json.dumps(result))
-    else:
-        judging = ended - loaded
-        print(
-            f"{result['questions']:,} questions, {result['answers']:,} answers: loaded in {loaded - began:.2f} s; judged by "
-            f"{result['verifier']} with {given.workers} workers, their start included, in {judging:.2f} s "
-            f"({result['answers_per_second']:,.0f} a second).\n"
-            f"{result['labelled_right']:,} labelled right, {result['judged_right']:,} judged right; {result['agree']:,} of "
-            f"{result['answers']:,} verdicts agree with their labels."
-        )
-        for one in result["disagree"]:
-            print(
-                f"{one['problem']} by {one['model']}: labelled {one['label']}, {one['verdict']}: {one['why']} (found {one['found']!r})"
-            )
+    judging = ended - loaded
+    lines = [
+        f"{result['questions']:,} questions, {result['answers']:,} answers: loaded in {loaded - began:.2f} s; judged by "
+        f"{result['verifier']} with {given.workers} workers, their start included, in {judging:.2f} s "
+        f"({result['answers_per_second']:,.0f} a second).",
+        f"{result['labelled_right']:,} labelled right, {result['judged_right']:,} judged right; {result['agree']:,} of "
+        f"{result['answers']:,} verdicts agree with their labels.",
+    ]
+    lines += [
+        f"{one['problem']} by {one['model']}: labelled {one['label']}, {one['verdict']}: {one['why']} (found {one['found']!r})"
+        for one in result["disagree"]
+    ]
+    publish(given, result, "\n".join(lines))
     return 1 if result["disagree"] else 0
 
 

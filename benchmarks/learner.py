@@ -1,17 +1,18 @@
 """The learner's update: tokens a second beside TRL's on the same rows and weights, what its products reach, and the peak of memory.
 
-    python benchmarks/learner.py [--trl-python .venv-trl/bin/python] [--models T S] [--quick] [--json]
+    python benchmarks/learner.py --shape S --trl-python .venv-trl/bin/python
+    python benchmarks/learner.py --shape M
+    python benchmarks/learner.py --memory
+    python benchmarks/learner.py --quick --json
 
-One supervised optimizer step on rows of uneven length, for two models with random weights: T has the demo's shape, S 25 million
-parameters. The two sides take turns in one run. TRL's SFTTrainer gets its fastest settings first: attention, precision, order of the
-rows, split of the batch and allocator are tried one after the other. Its clock leaves out the making of batches, ours does not.
+One supervised optimizer step on rows of uneven length, for a shape of benchmarks/shapes.py with random weights. The two sides take turns
+in one run. TRL's SFTTrainer gets its fastest settings first: attention, precision, order of the rows, split of the batch and allocator
+are tried one after the other; --trl fixes them instead. Its clock leaves out the making of batches, ours does not. M is for our side
+alone: two learners of that size do not fit into 24 GiB.
 
 Efficiency is the arithmetic of our matrix products over the whole update's time, as a share of what the same products reach alone, one
-after the other, in the same run. Memory is the peak of a process of its own for each case, above that before its first update.
-
-TRL lives in an environment of its own:
-
-    python -m venv .venv-trl && .venv-trl/bin/pip install "torch==2.13.*" trl==1.16.0
+after the other, in the same run. --memory measures peaks instead, in a process of its own for each case, above that before its first
+update, at one and at four times the vocabulary.
 
 Not for: what is learned; a whole step (step.py).
 """
@@ -28,54 +29,35 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from burnish.learner.learner import Learner, Optimization
 from burnish.pipelines.sft import objective
-from burnish.policy import attention
 from burnish.policy.fused import Fused
 from burnish.policy.fused_layer import Product
-from burnish.policy.model import Policy, load, tune_allocator
+from burnish.policy.model import Policy, from_scratch, load, tune_allocator
 from burnish.policy.tokenizer import train_tokenizer
 from burnish.records import Key, Sample, Tokens
-from trl_peer import Peer, PeerFailed
+from peers import Peer, described, fixed, search
+from report import command_of, heading, machine, options, publish, say, table
+from shapes import COMMON, SHAPES, made
 
 LEARNING_RATE = 1e-6
-COMMON = {"model_type": "qwen3", "max_position_embeddings": 512, "tie_word_embeddings": True}
-SHAPES: dict[str, dict[str, Any]] = {
-    "T": {
-        "hidden_size": 256,
-        "intermediate_size": 768,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 64,
-    },
-    "S": {
-        "hidden_size": 512,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 7,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 4,
-        "head_dim": 64,
-    },
-}
-VOCABULARY = {"T": 308, "S": 6144}
-ROWS = {"T": 128, "S": 64}
-GOAL = {"T": 3.0, "S": 2.0}
+ROWS = {"T": 128, "S": 64, "M": 16}
 START = {"attention": "sdpa", "precision": "autocast", "order": "random", "parts": 1, "allocator": "kept"}
-AXES: dict[str, tuple[Any, ...]] = {
+AXES: dict[str, Sequence[Any]] = {
     "attention": ("eager",),
     "precision": ("bfloat16", "float32"),
     "order": ("group_by_length",),
     "parts": (2, 4, 8),
     "allocator": ("default",),
 }
+SMALL = {**COMMON, **SHAPES["T"], "num_hidden_layers": 1, "hidden_size": 64, "intermediate_size": 128, "head_dim": 32}
+"""The model of the memory cases: nearly all of it is its vocabulary."""
 
 
 def rows(count: int, vocabulary: int) -> list[Tokens]:
@@ -95,22 +77,11 @@ def samples_of(given: list[Tokens]) -> tuple[list[Sample], dict[Key, float]]:
     return made, {sample.origin: 1.0 / total for sample in made}
 
 
-def made(shape: dict[str, Any], vocabulary: int) -> Policy:
-    """Random weights; the tokenizer is smaller than the vocabulary, whose other ids it never makes."""
-    words = train_tokenizer(["a b c"], 272, 512)
-    named = {"bos_token_id": None, "eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id}
-    config = AutoConfig.for_model(**COMMON, **shape, vocab_size=vocabulary, **named)
-    torch.manual_seed(1)
-    module = AutoModelForCausalLM.from_config(config, attn_implementation=attention.NAME)
-    compute = torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
-    return Policy(module, words, compute)
-
-
 class Ours:
     """Our side, one optimizer step at a time."""
 
-    def __init__(self, folder: Path, given: list[Tokens], steps: int) -> None:
-        self.learner = Learner(load(str(folder / "model")), Optimization(lr=LEARNING_RATE, total_updates=steps))
+    def __init__(self, policy: Policy, given: list[Tokens], steps: int) -> None:
+        self.learner = Learner(policy, Optimization(lr=LEARNING_RATE, total_updates=steps))
         self._samples, self._weights = samples_of(given)
 
     def step(self) -> float:
@@ -161,64 +132,54 @@ def products(policy: Policy, places: int, predicted: int, repeats: int) -> dict[
     return {"tflop": flops / 1e12, "alone_s": alone, "reached_tflops": flops / alone / 1e12}
 
 
-# --- TRL ---
+# --- beside TRL ---
 
 
-def described(choice: dict[str, Any]) -> str:
-    return ", ".join(f"{axis} {choice[axis]}" for axis in START)
+def trl(args: argparse.Namespace, folder: Path, settings: dict[str, Any]) -> Peer:
+    """TRL's process; a go is one optimizer step."""
+    places = {"model": str(folder / "model"), "examples": str(folder / "examples.jsonl")}
+    return Peer(args.trl_python, "trl_update.py", {**settings, **places}, args.deadline)
 
 
-def search(python: str, folder: Path, common: dict[str, Any], quick: bool) -> list[dict[str, Any]]:
-    """TRL's settings with the median of two steps each, fastest first: one axis after the other, from the best so far."""
-    tried: list[dict[str, Any]] = []
+def settings_for(args: argparse.Namespace, folder: Path, common: dict[str, Any]) -> list[dict[str, Any]]:
+    """TRL's settings, fastest first, each with the median of two steps; just one, untried, where they are fixed."""
+    if args.trl or args.quick:
+        return [{"settings": fixed(START, args.trl)}]
+    say("TRL's settings, each a run of its own:")
 
-    def attempt(choice: dict[str, Any]) -> None:
-        one: dict[str, Any] = {"settings": choice}
-        try:
-            with Peer(python, folder, {**common, **choice, "steps": 3}, "trl_update.py") as peer:
-                one["seconds"] = statistics.median([peer.step()["whole"] for _ in range(3)][1:])
-        except PeerFailed as error:
-            one["failed"] = str(error)[:200]
-        tried.append(one)
-        print(f"  {described(choice):88} {one.get('seconds', one.get('failed'))}", file=sys.stderr, flush=True)
+    def attempt(choice: dict[str, Any]) -> float:
+        with trl(args, folder, {**common, **choice, "steps": 3}) as peer:
+            return statistics.median([peer.step()["whole"] for _ in range(3)][1:])
 
-    def best() -> dict[str, Any]:
-        done = [one for one in tried if "failed" not in one]
-        if not done:
-            raise SystemExit(f"TRL's side does not run: {tried[0]['failed']}")
-        found: dict[str, Any] = min(done, key=lambda one: one["seconds"])
-        return found
-
-    attempt(dict(START))
-    for axis, values in {} if quick else AXES.items():
-        start = best()["settings"]
-        for value in values:
-            attempt({**start, axis: value})
-    first = best()
-    return [first, *(one for one in tried if one is not first)]
+    return search(START, AXES, attempt)
 
 
-def compared(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """One model: both sides in turns, and what our products reach."""
-    count, steps = (16, 2) if args.quick else (ROWS[name], args.steps)
+def compared(args: argparse.Namespace) -> dict[str, Any]:
+    """Both sides in turns, and what our products reach: the result object."""
+    facts = machine(args.threads)
+    torch.set_num_threads(args.threads)
+    tune_allocator()
+    count, steps = (8 if args.shape == "M" else 16, 2) if args.quick else (ROWS[args.shape], args.steps)
+    result: dict[str, Any] = {"ratio": {}, "machine": facts, "shape": args.shape, "rows": count, "steps": steps}
     with tempfile.TemporaryDirectory(prefix="burnish-learner-") as place:
         folder = Path(place)
-        policy = made(SHAPES[name], VOCABULARY[name])
-        policy.save(folder / "model")
-        given = rows(count, VOCABULARY[name])
-        lines = [json.dumps({"ids": each.ids, "mask": [int(own) for own in each.sampled]}) for each in given]
-        (folder / "prompts.jsonl").write_text("".join(line + "\n" for line in lines))
-        tokens = sum(len(each.ids) for each in given)
-        result: dict[str, Any] = {"model": name, "shape": {**COMMON, **SHAPES[name], "vocab_size": VOCABULARY[name]}}
-        result |= {"parameters": policy.parameters, "rows": count, "tokens": tokens, "steps": steps}
-        ours, mine, theirs = Ours(folder, given, steps + 1), [], []
-        result["fused"] = Fused.serves(ours.learner.policy)
+        policy = made(args.shape, uniform=False)
+        given = rows(count, int(policy.module.config.vocab_size))
+        tokens, predicted = sum(len(each.ids) for each in given), sum(each.sampled_count for each in given)
+        result |= {"parameters": policy.parameters, "tokens": tokens, "fused": Fused.serves(policy)}
+        theirs: list[float] = []
         if args.trl_python:
+            policy.save(folder / "model")
+            policy = load(str(folder / "model"))
+            lines = [json.dumps({"ids": each.ids, "mask": [int(own) for own in each.sampled]}) for each in given]
+            (folder / "examples.jsonl").write_text("".join(line + "\n" for line in lines))
             common = {"rows": count, "lr": LEARNING_RATE, "threads": args.threads}
-            print(f"{name}: TRL's settings, each a run of its own", file=sys.stderr, flush=True)
-            tried = search(args.trl_python, folder, common, args.quick)
-            chosen = {**common, **tried[0]["settings"], "steps": steps + 1}
-            with Peer(args.trl_python, folder, chosen, "trl_update.py") as peer:
+            tried = settings_for(args, folder, common)
+        ours = Ours(policy, given, steps + 1)
+        say("measuring, in turns")
+        if args.trl_python:
+            mine = []
+            with trl(args, folder, {**common, **tried[0]["settings"], "steps": steps + 1}) as peer:
                 for _ in range(steps + 1):
                     mine.append(ours.step())
                     theirs.append(peer.step()["whole"])
@@ -226,19 +187,55 @@ def compared(name: str, args: argparse.Namespace) -> dict[str, Any]:
             result |= {"trl_settings": tried[0]["settings"], "trl_tried": tried}
         else:
             mine = [ours.step() for _ in range(steps + 1)]
-        result["ours_s"] = statistics.median(mine[1:])
-        result["ours"] = tokens / result["ours_s"]
-        if theirs:
-            result["trl_s"] = statistics.median(theirs[1:])
-            result |= {"trl": tokens / result["trl_s"], "ratio": result["trl_s"] / result["ours_s"]}
-            alike = [
-                one for one in result["trl_tried"] if one["settings"]["precision"] == "autocast" and "seconds" in one
-            ]
-            result["trl_autocast_s"] = min((one["seconds"] for one in alike), default=None)
-        predicted = sum(each.sampled_count for each in given)
-        result |= products(ours.learner.policy, tokens - count, predicted, 2 if args.quick else 5)
-        result["efficiency"] = result["alone_s"] / result["ours_s"]
-        return result
+    result["seconds"] = {"ours": statistics.median(mine[1:])}
+    if theirs:
+        result["seconds"]["trl"] = statistics.median(theirs[1:])
+        result["ratio"] = {"trl": result["seconds"]["trl"] / result["seconds"]["ours"]}
+        alike = [one for one in tried if one["settings"]["precision"] == "autocast" and "seconds" in one]
+        result["trl_autocast_seconds"] = min((one["seconds"] for one in alike), default=None)
+    result["tokens_per_second"] = {side: tokens / seconds for side, seconds in result["seconds"].items()}
+    result |= products(policy, tokens - count, predicted, 2 if args.quick else 5)
+    result["efficiency"] = result["alone_s"] / result["seconds"]["ours"]
+    return result
+
+
+def shown(result: dict[str, Any]) -> str:
+    """The result of `compared` as a page takes it."""
+    cells = []
+    for side, name in (("ours", "Burnish"), ("trl", "TRL")):
+        if side in result["seconds"]:
+            said = (
+                described(result["trl_settings"])
+                if side == "trl"
+                else "compiled kernels"
+                if result["fused"]
+                else "module"
+            )
+            ratio = f"{result['ratio']['trl']:.2f}" if side == "trl" else ""
+            speed = f"{result['tokens_per_second'][side]:,.0f}"
+            cells.append((name, f"{result['seconds'][side]:.3f}", speed, ratio, said))
+    headings = ("", "seconds", "tokens/s", "TRL / ours", "settings")
+    tried = [one for one in result.get("trl_tried", ()) if "seconds" in one]
+    remarks = [
+        f"Our matrix products are {result['tflop']:.3f} TFLOP and take {result['alone_s']:.3f} s alone "
+        f"({result['reached_tflops']:.3f} TFLOP/s), which is {result['efficiency']:.0%} of the update's time."
+    ]
+    if tried:
+        remarks.append(f"TRL's settings are the fastest of {len(tried)}.")
+    if tried and result["trl_settings"]["precision"] != "autocast":
+        remarks.append(
+            f"Its fastest with float32 weights and bfloat16 products, as ours, took {result['trl_autocast_seconds']:.3f} s when tried."
+        )
+    return "\n".join(
+        (
+            heading(command_of("learner.py"), result["machine"], trl=result.get("trl_facts", {}).get("trl")),
+            f"Shape {result['shape']}, {result['parameters'] / 1e6:.1f} M weights; {result['rows']} rows, {result['tokens']:,} tokens; "
+            f"medians of {result['steps']} updates.\n",
+            table(headings, cells),
+            "",
+            " ".join(remarks),
+        )
+    )
 
 
 # --- memory ---
@@ -246,8 +243,9 @@ def compared(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 def peak(vocabulary: int, count: int) -> None:
     """Print by how many MiB the first update raises the peak. (In a process of its own.)"""
-    shape = {**SHAPES["T"], "num_hidden_layers": 1, "hidden_size": 64, "intermediate_size": 128, "head_dim": 32}
-    learner = Learner(made(shape, vocabulary), Optimization(lr=1e-6, total_updates=1, micro_batch_tokens=1 << 20))
+    policy = from_scratch(train_tokenizer(["a b c"], 272, 512), SMALL, seed=1)
+    policy.module.resize_token_embeddings(vocabulary, mean_resizing=False)
+    learner = Learner(policy, Optimization(lr=1e-6, total_updates=1, micro_batch_tokens=1 << 20))
     samples, weights = samples_of(rows(count, vocabulary))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     learner.update(samples, objective, lambda part: weights)
@@ -260,7 +258,9 @@ def memory(quick: bool) -> list[dict[str, float]]:
     for vocabulary in (16_000, 64_000):
         for count in (16, 32) if quick else (32, 64, 128):
             command = [sys.executable, __file__, "--peak", str(vocabulary), str(count)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                sys.exit(f"{count} rows at a vocabulary of {vocabulary} failed: {done.stderr.strip()[-500:]}")
             places = sum(tokens.sampled_count for tokens in rows(count, vocabulary))
             whole = 2 * places * vocabulary / 2**20
             found.append(
@@ -269,52 +269,41 @@ def memory(quick: bool) -> list[dict[str, float]]:
     return found
 
 
-def show(result: dict[str, Any]) -> None:
-    for one in result["models"]:
-        print(
-            f"{one['model']}: {one['parameters']:,} parameters, {one['rows']} rows, {one['tokens']:,} tokens, "
-            f"{result['threads']} threads, torch {result['torch']}, {'compiled kernels' if one['fused'] else 'the module'}; "
-            f"medians of {one['steps']}"
-        )
-        print(f"  ours  {one['ours_s']:8.3f} s {one['ours']:10.0f} tokens/s")
-        if "trl" in one:
-            print(f"  TRL   {one['trl_s']:8.3f} s {one['trl']:10.0f} tokens/s   {described(one['trl_settings'])}")
-            if one["trl_autocast_s"] is not None:
-                print(f"        {one['trl_autocast_s']:8.3f} s when searched, its fastest in our precision (autocast)")
-            print(f"  ratio {one['ratio']:8.2f}   (goal {GOAL[one['model']]:.0f})")
-        print(
-            f"  products: {one['tflop']:.3f} TFLOP, {one['alone_s']:.3f} s alone ({one['reached_tflops']:.3f} TFLOP/s): "
-            f"{one['efficiency']:.0%} of the update"
-        )
-    if result["memory"]:
-        print("peak of memory above the start, MiB (logits of all places at once would take, in bfloat16)")
-    for one in result["memory"]:
-        print(
-            f"  vocabulary {one['vocabulary']:6.0f}, {one['rows']:4.0f} rows {one['peak_mib']:8.0f} ({one['all_logits_mib']:.0f})"
-        )
+def publish_memory(given: argparse.Namespace) -> None:
+    facts = machine(given.threads)
+    found = memory(given.quick)
+    headings = ("vocabulary", "rows", "peak above the start, MiB", "bfloat16 logits of all places at once, MiB")
+    cells = [
+        (f"{one['vocabulary']:,}", one["rows"], f"{one['peak_mib']:,.0f}", f"{one['all_logits_mib']:,.0f}")
+        for one in found
+    ]
+    text = f"{heading(command_of('learner.py'), facts)}\n{table(headings, cells)}"
+    publish(given, {"ratio": {}, "machine": facts, "memory": found}, text, "update memory")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trl-python", help="a Python that has trl==1.16.0; without it only our side is timed")
-    parser.add_argument("--models", nargs="+", choices=[*SHAPES], default=[*SHAPES])
-    parser.add_argument("--steps", type=int, default=5, help="measured steps, after one to warm up")
-    parser.add_argument("--quick", action="store_true", help="16 rows, two steps, TRL's first settings only")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of the tables")
+    parser = options(__doc__)
+    parser.add_argument("--shape", choices=SHAPES, default="T")
+    parser.add_argument("--memory", action="store_true", help="measure peaks of memory instead")
+    parser.add_argument("--trl-python", help="a Python that has TRL; without it only our side is timed")
+    parser.add_argument("--trl", action="append", metavar="KEY=VALUE", help=f"fix TRL's settings instead: {[*START]}")
+    parser.add_argument("--steps", type=int, default=5, help="measured updates, after one to warm up")
+    parser.add_argument("--deadline", type=float, default=600.0, help="seconds TRL may take to start, or for an update")
     parser.add_argument("--peak", nargs=2, type=int, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    if args.peak:
-        peak(*args.peak)
+    given = parser.parse_args()
+    if given.peak:
+        torch.set_num_threads(given.threads)
+        peak(*given.peak)
         return
-    if args.trl_python and shutil.which(args.trl_python) is None:
-        sys.exit(f"There is no {args.trl_python}; --help says how to make an environment with TRL.")
-    tune_allocator()
-    result: dict[str, Any] = {"threads": args.threads, "torch": torch.__version__}
-    result["models"] = [compared(name, args) for name in args.models]
-    result["memory"] = memory(args.quick)
-    print(json.dumps(result)) if args.json else show(result)
+    if given.memory:
+        publish_memory(given)
+        return
+    if given.trl_python is not None and shutil.which(given.trl_python) is None:
+        sys.exit(f"There is no {given.trl_python}. docs/performance.md says how the peers are installed.")
+    if given.trl_python is not None and given.shape == "M":
+        sys.exit("Shape M is for our side alone; leave --trl-python out.")
+    result = compared(given)
+    publish(given, result, shown(result), f"update {given.shape}")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ resident memory (MiB) after so many updates and the primitives that oneDNN had m
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from report import command_of, heading, machine, options, publish, say, table
 
 CASES: dict[str, dict[str, str]] = {
     "as they come": {},
@@ -39,13 +40,13 @@ def watched(rounded: bool, updates: int) -> None:
     from burnish.policy import fused_layer
     from burnish.policy.model import tune_allocator
     from burnish.records import Key, Sample, Tokens
-    from decode import made
+    from shapes import made
 
     if not rounded:
         fused_layer.rounded_up = lambda count: count
     torch.set_num_threads(1)
     tune_allocator()
-    policy, rng = made(), random.Random(1)
+    policy, rng = made("T", uniform=False), random.Random(1)
     learner, grpo = Learner(policy, Optimization(1e-6, updates)), recipe("grpo")
     for update in range(1, updates + 1):
         samples = []
@@ -85,26 +86,31 @@ def measured(case: str, updates: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, threads=False)
     parser.add_argument("--updates", type=int, default=160)
-    parser.add_argument("--quick", action="store_true", help="12 updates")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of the table")
     parser.add_argument("--one", choices=("plain", "rounded"), help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    updates = 12 if args.quick else args.updates
-    if args.one:
-        watched(args.one == "rounded", args.updates)
+    given = parser.parse_args()
+    updates = 12 if given.quick else given.updates
+    if given.one:
+        watched(given.one == "rounded", given.updates)
         return
-    result = {case: measured(case, updates) for case in CASES}
-    if args.json:
-        print(json.dumps({"updates": updates, "cases": result}))
-        return
+    facts = machine(1)
+    result = {}
+    for case in CASES:
+        say(case)
+        result[case] = measured(case, updates)
     shown = sorted({1, *(updates * part // 4 for part in (1, 2, 3, 4))})
-    print(f"{'places of a micro-batch':34}" + "".join(f"{f'update {at}':>18}" for at in shown))
-    for case, rows in result.items():
-        cells = (rows[at - 1] for at in shown)
-        print(f"{case:34}" + "".join(f"{row['resident_mib']:9.0f} ({row['primitives']:5})" for row in cells))
-    print("MiB resident (oneDNN primitives made so far)")
+    lines = [
+        (case, *(f"{rows[at - 1]['resident_mib']:,.0f} ({rows[at - 1]['primitives']:,})" for at in shown))
+        for case, rows in result.items()
+    ]
+    text = (
+        f"{heading(command_of('memory_growth.py'), facts)}\nMiB resident, and in brackets the primitives made so far.\n\n"
+        f"{table(('places of a micro-batch', *(f'update {at}' for at in shown)), lines)}"
+    )
+    grown = {case: rows[-1]["resident_mib"] - rows[0]["resident_mib"] for case, rows in result.items()}
+    found = {"ratio": {}, "machine": facts, "updates": updates, "grown_mib": grown, "cases": result}
+    publish(given, found, text, "memory growth")
 
 
 if __name__ == "__main__":

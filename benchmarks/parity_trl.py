@@ -1,6 +1,6 @@
 """Our losses against TRL's, on the same ids and weights, in one run: values, gradient norms and the gradients themselves.
 
-    python benchmarks/parity_trl.py --trl-python .venv-trl/bin/python [--json parity.json]
+    python benchmarks/parity_trl.py --trl-python .venv-trl/bin/python [--quick] [--json parity.json]
 
 TRL lives in an environment of its own (pip install trl==1.16.0). Its trainers make the batch and compute loss and gradient; what they
 computed on, id by id, is read back, and ours goes through the learner on the very same rows (float32, one thread). Exit code 1 where
@@ -30,6 +30,7 @@ from burnish.policy.heads import load_scorer, scorer_from
 from burnish.policy.model import Policy, from_scratch, load
 from burnish.policy.tokenizer import train_tokenizer
 from burnish.records import Key, Notes, Sample, Tokens
+from report import add_json, publish
 
 HERE = Path(__file__).resolve().parent
 SHAPE = {
@@ -212,27 +213,29 @@ def main() -> None:
     parser.add_argument("--trl-python", required=True, help="a Python that has trl==1.16.0")
     parser.add_argument("--pairs", type=int, default=6)
     parser.add_argument("--tolerance", type=float, default=1e-4)
-    parser.add_argument("--json", help="write the rows there")
+    parser.add_argument("--quick", action="store_true", help="two pairs")
+    add_json(parser)
     args = parser.parse_args()
+    args.pairs = 2 if args.quick else args.pairs
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         rows = compare(Path(place), args.trl_python, args.pairs)
         versions = json.loads((Path(place) / "versions.json").read_text())
-    print(
-        f"TRL {versions['trl']}, torch {versions['torch']} there and {torch.__version__} here; {args.pairs} pairs, float32"
-    )
-    print(f"{'loss':8}{'ours':>12}{'TRL':>12}{'apart':>10}{'|gradient|':>13}{'TRL':>12}{'apart':>10}")
+    lines = [
+        f"TRL {versions['trl']}, torch {versions['torch']} there and {torch.__version__} here; {args.pairs} pairs, float32",
+        f"{'loss':8}{'ours':>12}{'TRL':>12}{'apart':>10}{'|gradient|':>13}{'TRL':>12}{'apart':>10}",
+    ]
     for row in rows:
         if "failed" in row:
-            print(f"{row['loss']:8}TRL's side failed: {row['failed']}")
+            lines.append(f"{row['loss']:8}TRL's side failed: {row['failed']}")
             continue
-        print(
+        lines.append(
             f"{row['loss']:8}{row['ours']:12.7f}{row['trl']:12.7f}{row['difference']:10.1e}"
             f"{row['gradient_ours']:13.7f}{row['gradient_trl']:12.7f}{row['gradient_difference']:10.1e}"
         )
-    print("apart: |ours - TRL's| / |TRL's|; of gradients, over all weights together")
-    if args.json:
-        Path(args.json).write_text(json.dumps({"versions": versions, "rows": rows}, indent=1))
+    lines.append("apart: |ours - TRL's| / |TRL's|; of gradients, over all weights together")
+    ratio = {f"trl {row['loss']}": row["ours"] / row["trl"] for row in rows if "failed" not in row}
+    publish(args, {"ratio": ratio, "versions": versions, "rows": rows}, "\n".join(lines))
     if any("failed" in row or max(row["difference"], row["gradient_difference"]) > args.tolerance for row in rows):
         sys.exit(1)
 

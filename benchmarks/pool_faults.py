@@ -12,7 +12,6 @@ Not for: judging answers (the verifiers here only obey).
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 
 from burnish.records import Key, Problem, Verdict
 from burnish.verify.pool import Pool
+from report import add_json, publish
 
 PROBLEM = Problem("fault/0", "fault", "", {}, "made", "")
 
@@ -91,21 +91,20 @@ def _runs(pid: int) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="1,000 items")
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    add_json(parser)
     parser.add_argument("--deadline", type=float, default=0.5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent))  # the workers import this file by its name
     found = run(1_000 if given.quick else 10_000, 0.01, given.deadline, given.workers, given.seed)
-    print(f"{found['answered']:,} of {found['items']:,} items answered, {found['misnamed']} not as they should be")
-    print(f"faults {found['faults']}, restarts {found['restarts']}, workers left {found['workers_left']}")
-    print(
-        f"{found['seconds']:.1f} s, of which the hangs alone take {found['least_seconds']:.1f} s on {given.workers} workers"
+    text = (
+        f"{found['answered']:,} of {found['items']:,} items answered, {found['misnamed']} not as they should be\n"
+        f"faults {found['faults']}, restarts {found['restarts']}, workers left {found['workers_left']}\n"
+        f"{found['seconds']:.1f} s, of which the hangs alone take {found['least_seconds']:.1f} s on {given.workers} workers\n"
+        f"without faults {found['verdicts_per_second']:,.0f} verdicts a second"
     )
-    print(f"without faults {found['verdicts_per_second']:,.0f} verdicts a second")
-    if given.json is not None:
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+    publish(given, {"ratio": {}, **found}, text)
     good = found["answered"] == found["items"] and not found["misnamed"] and not found["workers_left"]
     return 0 if good else 1
 

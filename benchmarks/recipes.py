@@ -27,6 +27,7 @@ from burnish.algos.recipes import RECIPES
 from burnish.config import PretrainConfig, RunConfig, differences, load, validate
 from burnish.journal import Journal
 from burnish.pipelines import pretrain, rl
+from report import add_json, publish
 
 GOAL, WINDOW = 0.8, 5
 OWN = (
@@ -208,6 +209,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument("--out", type=Path, default=Path("runs/recipes"))
     parser.add_argument("--quick", action="store_true")
+    add_json(parser)
     given = parser.parse_args()
     if given.model is None and not given.quick:
         parser.error("give --model, such as runs/demo/base, or --quick")
@@ -229,9 +231,9 @@ def main() -> None:
             print(f"{name} seed {seed}: {said}; {eta}", file=sys.stderr, flush=True)
             (given.out / "recipes.json").write_text(json.dumps(results, indent=1))
     draw(results, given.out / "recipes.png")
-    print("\n".join(table(results)))
-    print(f"\nlr {given.lr:g}, {steps} steps of {given.updates} updates. {OWN}")
-    print(f"\n{given.out}/recipes.json, {given.out}/recipes.png")
+    said = f"lr {given.lr:g}, {steps} steps of {given.updates} updates. {OWN}"
+    text = "\n".join([*table(results), "", said, "", f"{given.out}/recipes.json, {given.out}/recipes.png"])
+    publish(given, {"ratio": {}, "recipes": results}, text)
 
 
 if __name__ == "__main__":

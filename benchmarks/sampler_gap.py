@@ -1,9 +1,10 @@
 """What each way of sampling costs in distance from the learner, and what it brings in speed.
 
-    python benchmarks/sampler_gap.py [--model FOLDER] [--problems 64] [--samples 8] [--max-new 128] [--repeats 3] [--json FILE]
+    python benchmarks/sampler_gap.py [--model FOLDER] [--problems 64] [--samples 8] [--max-new 128] [--repeats 3]
+                                     [--shape S] [--quick] [--json]
 
-Without a model, one of the demo's shape with random weights is made. For each option the same requests are sampled and then scored by
-the learner, in the precision it trains in:
+Without a model, one of a shape of benchmarks/shapes.py with random weights is made. For each option the same requests are sampled and
+then scored by the learner, in the precision it trains in:
 
   gap      |learner - sampler| of the log-probabilities of the sampled tokens, nats: mean, 99th percentile, maximum
   weight   mean of exp(learner - sampler), which is 1 where importance weights undo the gap, with the half-width of its 95 % interval
@@ -14,11 +15,9 @@ the learner, in the precision it trains in:
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,8 +27,10 @@ from burnish.engine.embedded import EmbeddedEngine, Options
 from burnish.learner.learner import Learner, Optimization
 from burnish.policy.model import Policy, load, tune_allocator
 from burnish.records import Request, Tokens
-from decode import made, requests
+from report import command_of, heading, machine, options, publish, say, shortened, table
+from shapes import SHAPES, Work, chains, made
 
+KINDS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 OPTIONS: dict[str, tuple[str, Options]] = {
     "float32": ("float32", Options()),
     "float32, cache in bfloat16": ("float32", Options(cache_dtype=torch.bfloat16)),
@@ -70,44 +71,61 @@ def gap(policy: Policy, rows: list[Tokens]) -> dict[str, float]:
     }
 
 
-def measure(policies: dict[str, Policy], problems: int, samples: int, max_new: int, repeats: int) -> dict[str, Any]:
+def measure(policies: dict[str, Policy], work: Work, repeats: int) -> dict[str, Any]:
     """Every option on the same requests, in turns."""
     found: dict[str, Any] = {name: {"speeds": [], "few": []} for name in OPTIONS}
     engines = {name: EmbeddedEngine(policies[kind], options=options) for name, (kind, options) in OPTIONS.items()}
+    asked = work.requests()
     for turn in range(repeats + 1):  # the first is a warm-up
         for name, engine in engines.items():
-            asked = requests(engine.policy, problems, samples, max_new)
             rows, speed = sample(engine, asked)
             if turn == 0:
                 found[name] |= gap(engine.policy, rows)
                 continue
             found[name]["speeds"].append(speed)
             found[name]["few"].append(sample(engine, asked[:FEW])[1])
+        say(f"{turn}/{repeats}")
+    for one in found.values():
+        one["tokens_per_second"] = statistics.median(one.pop("speeds"))
+        one["few_tokens_per_second"] = statistics.median(one.pop("few"))
     return found
 
 
 def main() -> None:
-    """Print everything; --json writes it too."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path)
+    parser = options(__doc__)
+    parser.add_argument("--model", help="a model folder, such as runs/demo/run/final")
+    parser.add_argument("--shape", choices=SHAPES, default="T")
     parser.add_argument("--problems", type=int, default=64)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--max-new", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    if given.quick:
+        given.problems, given.samples, given.max_new, given.repeats = 4, 4, 24, 1
+    facts = machine(given.threads)
+    torch.set_num_threads(given.threads)
     tune_allocator()
-    policies = {kind: load(str(given.model), kind) if given.model else made(kind) for kind in ("float32", "bfloat16")}
-    found = measure(policies, given.problems, given.samples, given.max_new, given.repeats)
-    print(f"{'':28} {'mean':>9} {'p99':>9} {'max':>9} {'weight':>17} {'left':>7} {'tokens/s':>9} {f'{FEW} rows':>9}")
-    for name, one in found.items():
-        weight = f"{one['weight']:.4f} ± {one['weight_half_width']:.4f}"
-        print(
-            f"{name:28} {one['mean']:9.2e} {one['p99']:9.2e} {one['max']:9.2e} {weight:>17} {one['left']:7.2%} "
-            f"{statistics.median(one['speeds']):9,.0f} {statistics.median(one['few']):9,.0f}"
+    policy = load(given.model) if given.model else made(given.shape, uniform=False)
+    work = chains(policy, given.problems, given.samples, given.max_new)
+    found = measure({name: replace(policy, compute=kind) for name, kind in KINDS.items()}, work, given.repeats)
+    cells = [
+        (
+            name,
+            *(f"{one[field]:.1e}" for field in ("mean", "p99", "max")),
+            f"{one['weight']:.4f} ± {one['weight_half_width']:.4f}",
+            f"{one['left']:.2%}",
+            f"{one['tokens_per_second']:,.0f}",
+            f"{one['few_tokens_per_second']:,.0f}",
         )
-    if given.json is not None:
-        given.json.write_text(json.dumps(found) + "\n")
+        for name, one in found.items()
+    ]
+    headings = ("sampled with", "mean gap", "p99", "max", "mean weight", "left", "tokens/s", f"tokens/s, {FEW} rows")
+    source = f"The model of {shortened(given.model)}" if given.model else f"Shape {given.shape}, random weights"
+    text = (
+        f"{heading(command_of('sampler_gap.py'), facts)}\n{source}; {work.said}; medians of {given.repeats}.\n\n"
+        f"{table(headings, cells)}"
+    )
+    publish(given, {"ratio": {}, "machine": facts, "options": found, "work": work.said}, text, "sampler_gap")
 
 
 if __name__ == "__main__":

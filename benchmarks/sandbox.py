@@ -1,6 +1,6 @@
 """What a run of a program costs: in each sandbox tier that works here, against a bare interpreter and bubblewrap per run.
 
-    python benchmarks/sandbox.py [--quick] [--json] [--out docs/verify-programs.md]
+    python benchmarks/sandbox.py [--quick] [--json] [--page docs/verify-programs.md]
 
 Everything in one go on the same program (`print("hello")`), so the ratios are of one machine in one state. Not a test:
 nothing fails here where it is slow.
@@ -8,8 +8,6 @@ nothing fails here where it is slow.
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import os
 import platform
@@ -18,11 +16,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from burnish.errors import ConfigError
 from burnish.verify.sandbox import Policy, Sandbox, Tier
+from report import options, publish
 
 PROGRAM = 'print("hello")'
 JOB = {"mode": "script", "source": PROGRAM}
@@ -140,7 +138,9 @@ def measure(quick: bool) -> dict[str, Any]:
     machine = (
         f"{platform.machine()}, {workers} processors, Linux {platform.release()}, Python {platform.python_version()}"
     )
-    return {"machine": machine, "workers": workers, "rows": rows}
+    bare = rows["python -I -S"]["per_s"]
+    ratio = {kind: row["per_s"] / bare for kind, row in rows.items() if kind != "python -I -S"}
+    return {"ratio": ratio, "machine": machine, "workers": workers, "rows": rows}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -160,17 +160,10 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one second of each")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--out", type=Path, help="put the table into this page, between its markers")
-    options = parser.parse_args()
-    result = measure(options.quick)
-    if options.out:
-        begin, end = "<!-- costs -->\n", "<!-- end of costs -->"
-        head, rest = options.out.read_text().split(begin)
-        options.out.write_text(f"{head}{begin}{table(result)}\n{end}{rest.split(end)[1]}")
-    print(json.dumps(result, indent=1) if options.json else table(result))
+    parser = options(__doc__, threads=False)
+    given = parser.parse_args()
+    result = measure(given.quick)
+    publish(given, result, table(result), "costs")
 
 
 if __name__ == "__main__":

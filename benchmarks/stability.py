@@ -24,6 +24,7 @@ from burnish.errors import TrainingError
 from burnish.journal import Journal
 from burnish.pipelines import rl
 from recipes import Eta, config, tiny_model
+from report import add_json, publish
 
 PULL = {"kl_to": "reference", "kl_coefficient": 0.02}
 RUNS: dict[str, dict[str, Any]] = {
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=2e-4)
     parser.add_argument("--out", type=Path, default=Path("runs/stability"))
     parser.add_argument("--quick", action="store_true")
+    add_json(parser)
     given = parser.parse_args()
     if given.model is None and not given.quick:
         parser.error("give --model, such as runs/demo/base, or --quick")
@@ -107,16 +109,19 @@ def main() -> None:
         print(f"{label}: {results[label]['stopped'] or 'ran to the end'}; {eta}", file=sys.stderr, flush=True)
         (given.out / "stability.json").write_text(json.dumps(results, indent=1))
     draw(results, given.out / "stability.png")
-    print("| KL | best pass rate | last pass rate | entropy at the end | KL to the reference | gradient norm, median |")
-    print("|---|---|---|---|---|---|")
+    lines = [
+        "| KL | best pass rate | last pass rate | entropy at the end | KL to the reference | gradient norm, median |",
+        "|---|---|---|---|---|---|",
+    ]
     for label, found in results.items():
         rates, entropy, kl = (means(found[name]) for name in ("verdict/pass_rate", "policy/entropy", "kl/reference"))
         norms = [value for value in found["optim/grad_norm"] if value is not None]
         shown = f"{kl[-1]:.4f}" if kl else "not scored"
         last = f"{entropy[-1]:.3f}" if entropy else "-"
         norm = f"{statistics.median(norms):.3f}" if norms else "-"
-        print(f"| {label} | {max(rates):.1%} | {rates[-1]:.1%} | {last} | {shown} | {norm} |")
-    print(f"\n{given.out}/stability.json, {given.out}/stability.png")
+        lines.append(f"| {label} | {max(rates):.1%} | {rates[-1]:.1%} | {last} | {shown} | {norm} |")
+    lines += ["", f"{given.out}/stability.json, {given.out}/stability.png"]
+    publish(given, {"ratio": {}, "runs": results}, "\n".join(lines))
 
 
 def without_nothing(plain: Any) -> Any:

@@ -1,11 +1,16 @@
 """One GRPO step of ours and of TRL's, on the same weights, the same prompts and so the same lengths, taking turns in one run.
 
-    python benchmarks/step.py --model runs/demo/run/final [--json step.json]
+    python benchmarks/step.py --model runs/demo/run/final --trl-python .venv-trl/bin/python
+    python benchmarks/step.py --shape S --trl-python .venv-trl/bin/python
+    python benchmarks/step.py --quick --json
 
 Ours runs here, TRL's in a Python of its own (benchmarks/trl_side.py). TRL gets its best settings first: attention, precision,
 batch, generation and allocator are tried one after the other, and the fastest of each is kept. The step is as in the demo: 64
 problems of the chain task, 8 samples of at most 96 tokens each, recipe grpo, one update on all 512 rows. Both sides sample at
 temperature 1 with the weights as they are, so their lengths are draws of one distribution; both means are printed.
+
+Without --model the weights are runs/demo/run/final for shape T where that is there; otherwise a model of the shape that was
+pretrained on the demo's documents for a while, made once and kept in runs/benchmarks. --quick takes a random one.
 
 Not for: what is learned (the learning rate is too low for that, so that lengths stay what they are).
 """
@@ -14,25 +19,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from burnish.algos import recipes
-from burnish.config import CorpusConfig, OptimizerConfig, PretrainConfig, PretrainOptimizerConfig
+from burnish.config import OptimizerConfig
 from burnish.engine.embedded import EmbeddedEngine
 from burnish.learner.learner import Learner, Optimization
-from burnish.pipelines.pretrain import pretrain
 from burnish.policy.model import Policy, load, tune_allocator
 from burnish.policy.sampling import SamplingDistribution
 from burnish.prompts import Renderer
@@ -40,11 +42,23 @@ from burnish.records import Completion, Problem, Sampling
 from burnish.rollout import Sampler
 from burnish.tasks import load as load_task
 from burnish.verify.pool import Pool
-from trl_peer import LEGEND, START, Peer, described, median, search, seconds_of
+from peers import described, fixed, median
+from report import command_of, heading, machine, options, publish, say, shortened, table
+from shapes import made, pretrained
+from trl_peer import LEGEND, START, fastest, trl
 
-HERE = Path(__file__).resolve().parent
 FINAL = "runs/demo/run/final"
+KEPT = Path("runs/benchmarks")
 LEARNING_RATE = 1e-6
+PARTS = (
+    ("sampling (verifying beside it)", "sampling"),
+    ("verifying (what is left of it)", "verifying"),
+    ("updating (all rows)", "updating"),
+    ("publishing", "publishing"),
+    ("whole step", "whole"),
+)
+
+
 # --- ours ---
 
 
@@ -127,17 +141,16 @@ class Ours:
 
 def prepare(args: argparse.Namespace, folder: Path) -> tuple[Policy, Renderer, Any, list[list[Problem]], str]:
     """Write the folder both sides read (model, prompts.jsonl); returns what our side needs and where the model is from."""
-    name, source = args.model, f"the model of {args.model}"
-    if name is None and Path(FINAL).is_dir():
-        name, source = FINAL, f"the model of {FINAL}"
-    if name is None:
-        name = str(folder / "pretrained")
-        source = "a model pretrained here on worked documents (no --model given)"
-        documents = CorpusConfig(task="chain", documents={"think_share": 1.0, "slip_rate": 0.2})
-        optimizer = PretrainOptimizerConfig(warmup_updates=20, schedule="cosine", micro_batch_tokens=2048)
-        print("pretraining a model", flush=True)
-        pretrain(PretrainConfig(out=name, corpus=documents, optimizer=optimizer, updates=150), quiet=True)
-    policy = load(name)
+    if args.model or (args.shape == "T" and not args.quick and Path(FINAL).is_dir()):
+        name = args.model or FINAL
+        policy, source = load(name), f"the model of {shortened(name)}"
+    elif args.quick:
+        policy, source = made(args.shape, uniform=False), f"shape {args.shape}, random weights"
+    else:
+        place = KEPT / args.shape
+        say(f"the model of {place} (pretrained first, where it is not there)")
+        policy = pretrained(args.shape, place)
+        source = f"shape {args.shape}, pretrained on the demo's documents for a while ({place})"
     policy.save(folder / "model")
     renderer, task = Renderer(policy.tokenizer), load_task("chain", {})
     source_of = task.train(args.seed)
@@ -147,26 +160,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> tuple[Policy, Renderer, A
             prompt = renderer.prompt(problem, task.messages(problem))
             row = {"id": problem.id, "prompt": prompt.text, "ids": prompt.ids, "answer": problem.reference["answer"]}
             file.write(json.dumps(row) + "\n")
-    return policy, renderer, task, problems, source
-
-
-def machine(threads: int) -> dict[str, Any]:
-    cpu, flags = platform.processor() or platform.machine(), ""
-    place = Path("/proc/cpuinfo")
-    if place.is_file():
-        lines = dict(line.split(":", 1) for line in place.read_text().splitlines() if ":" in line)
-        named = {key.strip(): value.strip() for key, value in lines.items()}
-        cpu, flags = named.get("model name", cpu), named.get("flags", "")
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "bfloat16": [flag for flag in ("avx512_bf16", "amx_bf16") if flag in flags.split()],
-        "load_average_at_start": os.getloadavg()[0],
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-    }
+    return policy, renderer, task, problems, f"{source}, {policy.parameters / 1e6:.1f} M weights"
 
 
 def _lengths(steps: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -175,114 +169,135 @@ def _lengths(steps: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {"mean": statistics.mean(lengths), "max": max(lengths), "right": right}
 
 
-def show(result: dict[str, Any]) -> None:
-    ours, theirs, facts = result["ours"], result["trl"], result["machine"]
-    print(f"\n{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads, torch {facts['torch']}, ", end="")
-    print(f"bfloat16 by {', '.join(facts['bfloat16']) or 'no unit'}; load average {facts['load_average_at_start']:.1f}")
-    print(f"{result['source']}; {result['problems']} problems x {result['samples']} samples")
-    print(f"TRL {theirs['facts']['trl']}: {described(theirs['settings'])}\n{LEGEND}\n")
-    print(f"{'seconds, medians of ' + str(len(ours['steps'])) + ' steps':36}{'ours':>9}{'TRL':>9}{'TRL/ours':>10}")
-    for name, part in (
-        ("sampling (verifying beside it)", "sampling"),
-        ("verifying (what is left of it)", "verifying"),
-        ("updating (all rows)", "updating"),
-        ("publishing", "publishing"),
-        ("whole step", "whole"),
-    ):
-        here = median(ours["steps"], part)
-        there = median(theirs["steps"], part) if part in theirs["steps"][0] else None
-        ratio = "" if there is None or part == "verifying" else f"{there / here:10.2f}"
-        print(f"{name:36}{here:9.3f}{'-' if there is None else f'{there:.3f}':>9}{ratio}")
-    mine, other = _lengths(ours["steps"]), _lengths(theirs["steps"])
-    print(f"{'mean length, tokens':36}{mine['mean']:9.2f}{other['mean']:9.2f}")
-    print(f"{'longest':36}{mine['max']:9.0f}{other['max']:9.0f}")
-    print(f"{'share right':36}{mine['right']:9.3f}{other['right']:9.3f}")
-    speed = [
-        statistics.median(sum(step["lengths"]) / step["sampling"] for step in side["steps"]) for side in (ours, theirs)
-    ]
-    print(f"{'sampled, tokens/s':36}{speed[0]:9.0f}{speed[1]:9.0f}{speed[0] / speed[1]:10.2f}")
-    whole = [one for one in theirs["tried"] if "failed" not in one and one["settings"]["precision"] != "bfloat16"]
-    if whole and theirs["settings"]["precision"] == "bfloat16":
-        like = min(whole, key=lambda one: one["whole"])
-        print(f"\nTRL's fastest with float32 weights, as ours are, when tried: {seconds_of(like).strip()}")
-        print(f"  {described(like['settings'])}")
-    print(
-        f"\nours leaves flat groups out, TRL does not: on {median(ours['steps'], 'kept_rows'):.0f} of "
-        f"{result['problems'] * result['samples']} rows our update takes {median(ours['steps'], 'updating_kept'):.3f} s. "
-        f"Our verifiers worked {1000 * median(ours['steps'], 'verifier_seconds'):.1f} ms a step, in processes of their own."
+def speed(steps: Sequence[dict[str, Any]]) -> float:
+    """Sampled tokens a second, the median of the steps."""
+    return statistics.median(sum(step["lengths"]) / step["sampling"] for step in steps)
+
+
+def shown(result: dict[str, Any]) -> str:
+    """The result as a page takes it."""
+    ours, theirs = result["ours"]["steps"], result["trl"]["steps"]
+    rows: list[tuple[str, ...]] = []
+    for name, part in PARTS:
+        here, there = median(ours, part), median(theirs, part) if theirs and part in theirs[0] else None
+        ratio = "" if there is None or part == "verifying" else f"{there / here:.2f}"
+        rows.append((name, f"{here:.3f}", "" if there is None else f"{there:.3f}", ratio))
+    sides = [_lengths(steps) for steps in (ours, theirs) if steps]
+    rows.append(("sampled, tokens/s", *(f"{speed(s):,.0f}" for s in (ours, theirs) if s)))
+    rows.append(("mean length, tokens", *(f"{side['mean']:.1f}" for side in sides)))
+    rows.append(("longest", *(f"{side['max']:.0f}" for side in sides)))
+    rows.append(("share right", *(f"{side['right']:.3f}" for side in sides)))
+    rows = [(*row, *("" for _ in range(4 - len(row)))) for row in rows]
+    facts = result["trl"]["facts"]
+    return "\n".join(
+        (
+            heading(command_of("step.py"), result["machine"], trl=facts.get("trl")),
+            f"{result['source']}; {result['problems']} problems x {result['samples']} samples of at most {result['max_new']} tokens.\n",
+            table((f"seconds, medians of {len(ours)} steps", "ours", "TRL", "TRL / ours"), rows),
+            "",
+            *_remarks(result),
+        )
     )
 
 
-def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help=f"a model folder (default: {FINAL}; where there is none, one is pretrained)")
-    parser.add_argument("--trl-python", default=".venv-trl/bin/python", help="the Python that has TRL")
+def _remarks(result: dict[str, Any]) -> list[str]:
+    """What the table does not say: TRL's settings, and what the two sides do differently."""
+    ours, theirs = result["ours"]["steps"], result["trl"]
+    said = []
+    if theirs["steps"]:
+        said.append(f"TRL's settings, the fastest of {max(1, len(theirs['tried']))}: {described(theirs['settings'])}.")
+    whole = [one for one in theirs["tried"] if "failed" not in one and one["settings"]["precision"] != "bfloat16"]
+    if whole and theirs["settings"]["precision"] == "bfloat16":
+        like = min(whole, key=lambda one: one["whole"])
+        said.append(
+            f"Its fastest with float32 weights, as ours are, when tried: {like['whole']:.3f} s (sampling {like['sampling']:.3f}, "
+            f"updating {like['updating']:.3f}; {described(like['settings'])})."
+        )
+    said.append(
+        f"Ours leaves flat groups out, TRL does not: on {median(ours, 'kept_rows'):.0f} of {result['problems'] * result['samples']} "
+        f"rows our update takes {median(ours, 'updating_kept'):.3f} s. Our verifiers worked "
+        f"{1000 * median(ours, 'verifier_seconds'):.1f} ms a step, in processes of their own."
+    )
+    return [*said, "", "```", LEGEND, "```"] if theirs["steps"] else said
+
+
+def arguments() -> argparse.Namespace:
+    parser = options(__doc__)
+    parser.add_argument("--shape", choices=("T", "S"), default="T")
+    parser.add_argument("--model", help="a model folder, such as runs/demo/run/final, in place of the shape's")
+    parser.add_argument("--trl-python", help="the Python that has TRL (default: .venv-trl/bin/python where it is)")
     parser.add_argument("--steps", type=int, default=5, help="measured steps, after one to warm up")
     parser.add_argument("--search-steps", type=int, default=2, help="measured steps for each of TRL's settings tried")
     parser.add_argument("--trl", action="append", metavar="KEY=VALUE", help=f"fix TRL's settings instead: {[*START]}")
     parser.add_argument("--problems", type=int, default=64)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--max-new", type=int, default=96)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", help="also write everything here")
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = options()
-    if shutil.which(args.trl_python) is None:
-        folder = Path(args.trl_python).parent.parent
+    parser.add_argument("--deadline", type=float, default=1200.0, help="seconds TRL may take to start, or for a step")
+    given = parser.parse_args()
+    if given.quick:
+        given.steps, given.problems, given.samples, given.max_new = 2, 8, 4, 32
+    there = ".venv-trl/bin/python"
+    if given.trl_python is None and Path(there).exists():
+        given.trl_python = there
+    if given.trl_python is not None and shutil.which(given.trl_python) is None:
         sys.exit(
-            f"There is no {args.trl_python}. TRL wants an environment of its own; make one with\n"
-            f'  python -m venv {folder}\n  {folder}/bin/pip install "torch==2.13.*" trl==1.16.0\n'
-            "or name one with --trl-python."
+            f"There is no {given.trl_python}. TRL wants an environment of its own; make one with\n"
+            f'  python -m venv .venv-trl\n  .venv-trl/bin/pip install "torch==2.13.*" trl==1.16.0'
         )
+    if given.trl_python is None:
+        say("TRL is left out: no --trl-python. docs/performance.md says how to install it.")
+    return given
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Both sides, in turns: the result object."""
     facts = machine(args.threads)
     torch.set_num_threads(args.threads)
     tune_allocator()
-    with tempfile.TemporaryDirectory(prefix="burnish-step-") as name:
+    with tempfile.TemporaryDirectory(prefix="burnish-step-") as name, ExitStack() as stack:
         folder = Path(name)
         policy, renderer, task, problems, source = prepare(args, folder)
-        common = {
-            "problems": args.problems,
-            "samples": args.samples,
-            "max_new": args.max_new,
-            "lr": LEARNING_RATE,
-            "threads": args.threads,
-            "seed": args.seed,
-        }
+        common = {key: getattr(args, key) for key in ("problems", "samples", "max_new", "threads", "seed")}
+        common["lr"] = LEARNING_RATE
         chosen: dict[str, Any] = {**START, "batch": args.problems * args.samples}
         tried: list[dict[str, Any]] = []
-        if args.trl:
-            chosen |= {key: int(value) if value.isdigit() else value for key, value in (s.split("=") for s in args.trl)}
-        else:
-            print("TRL's settings, each a run of its own:", flush=True)
-            tried = search(args, folder, common)
-            chosen = tried[0]["settings"]
+        peer = None
+        if args.trl_python is not None:
+            if args.trl or args.quick:
+                chosen = fixed(chosen, args.trl)
+            else:
+                say("TRL's settings, each a run of its own:")
+                tried = fastest(args, folder, common)
+                chosen = tried[0]["settings"]
+            peer = stack.enter_context(trl(args, folder, {**common, **chosen, "steps": args.steps + 1}))
+        say("measuring, in turns")
         rows: list[dict[str, Any]] = []
-        print("measuring, in turns", flush=True)
-        with (
-            Peer(args.trl_python, folder, {**common, **chosen, "steps": args.steps + 1}) as peer,
-            Pool(task.verifier) as pool,
-        ):
+        theirs: list[dict[str, Any]] = []
+        with Pool(task.verifier) as pool:
             ours = Ours(policy, renderer, task, pool, args)
             for part in problems:
                 rows.append(ours.step(part))
-                peer.step()
-            timings = peer.timings
-    result = {
+                if peer is not None:
+                    theirs.append(peer.step())
+        there = peer.timings["facts"] if peer is not None else {}
+    rows, theirs = rows[1:], theirs[1:]
+    return {
+        "ratio": {"trl": median(theirs, "whole") / median(rows, "whole")} if theirs else {},
         "machine": facts,
         "source": source,
         "problems": args.problems,
         "samples": args.samples,
         "max_new": args.max_new,
-        "ours": {"steps": rows[1:]},
-        "trl": {"settings": chosen, "tried": tried, "facts": timings["facts"], "steps": timings["steps"][1:]},
+        "ours": {"steps": rows},
+        "trl": {"settings": chosen, "tried": tried, "facts": there, "steps": theirs},
     }
-    show(result)
-    if args.json:
-        Path(args.json).write_text(json.dumps(result, indent=1))
+
+
+def main() -> None:
+    given = arguments()
+    result = measure(given)
+    publish(given, result, shown(result), f"step {'model' if given.model else given.shape}")
 
 
 if __name__ == "__main__":

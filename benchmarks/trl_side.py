@@ -2,20 +2,19 @@
 
     python trl_side.py SETTINGS.json
 
-Each line "go" on standard input lets one optimizer step happen; each step is answered by "done" on standard output and a row
-in the settings' `timings` file. So the two sides can take turns on one machine. Not for: use without step.py.
+A go is one optimizer step (turns.py). Not for: use without step.py.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import re
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from turns import Turns, settings_of
 
 FORM = re.compile(r"\s*(?:<think>.+?</think>)?\s*<answer>([^<]*)</answer>\s*", re.DOTALL)
 
@@ -27,35 +26,6 @@ def right(completions: list[str], answer: list[str], **_: Any) -> list[float]:
         found = FORM.fullmatch(text)
         rewards.append(float(found is not None and found[1].strip() == known))
     return rewards
-
-
-def keep_freed_memory() -> None:
-    """What burnish's own pipelines ask of glibc (burnish.policy.model.tune_allocator), so that both sides have it."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if sys.platform == "linux" and mallopt is not None:
-        trim_threshold, top_pad, mmap_max = -1, -2, -4
-        mallopt(mmap_max, 0)
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(top_pad, 64 << 20)
-
-
-class Turns:
-    """Waits for "go", answers "done", keeps the rows; owns the real standard output, which nothing else may print to."""
-
-    def __init__(self, timings: Path) -> None:
-        self._answers = os.fdopen(os.dup(1), "w", buffering=1)
-        os.dup2(2, 1)
-        self._timings = timings
-        self.rows: list[dict[str, Any]] = []
-        self.facts: dict[str, Any] = {}
-
-    def say(self, word: str) -> None:
-        self._timings.write_text(json.dumps({"facts": self.facts, "steps": self.rows}))
-        print(word, file=self._answers)
-
-    def wait(self) -> None:
-        if sys.stdin.readline().strip() != "go":
-            raise SystemExit("no more steps are wanted")
 
 
 def timed_trainer(turns: Turns) -> Any:
@@ -150,11 +120,7 @@ def arguments(settings: dict[str, Any]) -> Any:
 
 
 def main() -> None:
-    settings = json.loads(Path(sys.argv[1]).read_text())
-    turns = Turns(Path(settings["timings"]))
-    if settings["allocator"] == "kept":
-        keep_freed_memory()
-
+    settings, turns = settings_of(sys.argv)
     import torch
     import transformers
     import trl

@@ -2,7 +2,7 @@
 
     python trl_update.py SETTINGS.json
 
-Each line "go" on standard input lets one optimizer step happen, as in trl_side.py. Not for: use without learner.py.
+A go is one optimizer step (turns.py). Not for: use without learner.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from trl_side import Turns, keep_freed_memory
+from turns import settings_of
 
 
 def arguments(settings: dict[str, Any]) -> Any:
@@ -49,11 +49,7 @@ def arguments(settings: dict[str, Any]) -> Any:
 
 
 def main() -> None:
-    settings = json.loads(Path(sys.argv[1]).read_text())
-    turns = Turns(Path(settings["timings"]))
-    if settings["allocator"] == "kept":
-        keep_freed_memory()
-
+    settings, turns = settings_of(sys.argv)
     import torch
     import transformers
     import trl
@@ -62,7 +58,7 @@ def main() -> None:
     from trl import SFTTrainer
 
     torch.set_num_threads(settings["threads"])
-    rows = [json.loads(line) for line in Path(settings["prompts"]).read_text().splitlines()]
+    rows = [json.loads(line) for line in Path(settings["examples"]).read_text().splitlines()]
     assert len(rows) == settings["rows"]
 
     class Pace(TrainerCallback):  # type: ignore[misc]

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.verify import maths
+from report import add_json, publish, ratios
 
 Judge = Callable[[str, str, bool], bool]
 
@@ -166,7 +167,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("BURNISH_DATA", "shared/data")))
     parser.add_argument("--quick", action="store_true", help="fewer pairs, and no cases that make others hang")
     parser.add_argument("--trl-python", help="an interpreter that has trl and math-verify")
-    parser.add_argument("--json", type=Path)
+    add_json(parser)
     arguments = parser.parse_args()
     rows = [json.loads(line) for line in (arguments.data / "math_cases" / "cases.jsonl").open()]
     if arguments.quick:
@@ -183,24 +184,26 @@ def main() -> int:
     for name in [name for name in judges if name in ("math-verify", "TRL")]:
         rates[name] = speed(judges[name], pairs)
     found = table(judges, rows)
-    print(f"{platform.python_version()}, {platform.machine()}, {len(rows)} cases, {len(pairs)} pairs")
-    print(f"{'false positives/negatives':<18}" + "".join(f"{name:>16}" for name in judges))
+    lines = [
+        f"{platform.python_version()}, {platform.machine()}, {len(rows)} cases, {len(pairs)} pairs",
+        f"{'false positives/negatives':<18}" + "".join(f"{name:>16}" for name in judges),
+    ]
     for kind, cells in found.items():
-        print(f"{kind:<18}" + "".join(f"{f'{cell[0]}/{cell[1]} of {cell[2]}':>16}" for cell in cells.values()))
-    for name, rate in rates.items():
-        print(f"{name:<18}" + "  ".join(f"{key} {value:,.3f}" for key, value in rate.items()))
-    ratio = rates["burnish, fresh"]["per_second"] / rates["math-verify"]["per_second"]
-    print(f"ratio to math-verify, fresh pairs: {ratio:.1f}")
+        lines.append(f"{kind:<18}" + "".join(f"{f'{cell[0]}/{cell[1]} of {cell[2]}':>16}" for cell in cells.values()))
+    for name, speeds in rates.items():
+        lines.append(f"{name:<18}" + "  ".join(f"{key} {value:,.3f}" for key, value in speeds.items()))
+    fresh = rates["burnish, fresh"]["per_second"]
+    ratio = {name: fresh / rates[name]["per_second"] for name in ("math-verify", "TRL") if name in rates}
+    lines.append("ratio on fresh pairs: " + ratios(ratio))
     result = {
+        "ratio": ratio,
         "table": found,
         "rates": rates,
-        "ratio": ratio,
         "python": sys.version,
         "cases": len(rows),
         "pairs": len(pairs),
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+    publish(arguments, result, "\n".join(lines))
     return 0
 
 

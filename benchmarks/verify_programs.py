@@ -33,6 +33,7 @@ from burnish.verify.programs.extract import extract_program
 from burnish.verify.programs.suite import read_suite
 from burnish.verify.sandbox import Limits, Policy, Sandbox
 from mutants import OPERATORS, mutants
+from report import add_json, publish
 
 _VARIATIONS = 60
 
@@ -196,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--quick", action="store_true", help="a tenth of the mutants")
-    parser.add_argument("--json", action="store_true")
+    add_json(parser)
     parser.add_argument("--out", type=Path, help="put the tables into this page, between its markers")
     options = parser.parse_args()
     made = tasks(options.data)
@@ -204,15 +205,10 @@ def main() -> None:
         "gold": {name: gold(task) for name, task in made.items()},
         "mutants": measure_mutants(made["humaneval"], 10 if options.quick else 1),
     }
-    if options.json:
-        print(json.dumps(result, indent=1))
-        return
-    print(tables(result))
+    lines = [tables(result)]
     for name, row in result["gold"].items():
-        for line in [*row["failures"], *row["notices"]]:
-            print(f"{name}: {line}")
-    for line in result["mutants"]["survivors"]:
-        print(line)
+        lines += [f"{name}: {line}" for line in [*row["failures"], *row["notices"]]]
+    publish(options, {"ratio": {}, **result}, "\n".join([*lines, *result["mutants"]["survivors"]]))
     if options.out:
         page = options.out.read_text()
         begin, end = "<!-- figures -->\n", "<!-- end of figures -->"

@@ -36,7 +36,7 @@ def test_an_empty_folder_is_no_pass(tmp_path: Path) -> None:
 def test_every_gold_of_the_data_folder_passes(data_dir: Path, tmp_path: Path) -> None:
     ended = run("--data", str(data_dir), "--json", str(tmp_path / "golds.json"))
     assert ended.returncode == 0, ended.stdout
-    for one in json.loads((tmp_path / "golds.json").read_text()):
+    for one in json.loads((tmp_path / "golds.json").read_text())["golds"]:
         assert one["judged"] == one["passed"] > 0
         if one["data"] != "aqua, the option's text":  # two golds a row
             assert one["judged"] + sum(one["left_out"].values()) == one["rows"]

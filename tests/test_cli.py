@@ -156,39 +156,6 @@ def test_resume_where_there_is_nothing_yet_starts_the_run(terminal: Terminal, de
     assert (desk / "run" / "report.json").is_file()
 
 
-def test_eval_prints_a_table_and_writes_nothing(terminal: Terminal, desk: Path, tiny_base: Path) -> None:
-    before = contents(desk)
-    arguments = ["eval", tiny_base, "--task", "chain", *CHAIN_OPTIONS, "-n", "8", "--max-new", "32"]
-    said = terminal(*arguments)
-    assert said.code == 0 and "8 held-out problems x 4 samples" in said.out and "pass@1" in said.out
-    assert "pass@1 changed" not in said.out
-    assert contents(desk) == before
-
-
-def test_eval_as_json_and_the_same_twice(terminal: Terminal, desk: Path, tiny_base: Path) -> None:
-    arguments = [
-        "eval",
-        tiny_base,
-        "--task",
-        "chain",
-        *CHAIN_OPTIONS,
-        "-n",
-        "8",
-        "--max-new",
-        "32",
-        "-k",
-        "2",
-        "--json",
-    ]
-    said = terminal(*arguments)
-    assert said.code == 0 and said.err == ""
-    assert {"pass@1", "pass@2", "maj@2", "means", "cost", "model", "verifier"} <= said.json.keys()
-    assert said.json["pass@2"]["value"] >= said.json["pass@1"]["value"]
-    again, other = terminal(*arguments).json, terminal(*arguments, "--seed", "2").json
-    assert again["means"] == said.json["means"] and again["pass@1"] == said.json["pass@1"]
-    assert other["means"] != said.json["means"]
-
-
 def test_sample_shows_the_answer_and_the_verdict(terminal: Terminal, desk: Path, tiny_base: Path) -> None:
     arguments = ["sample", tiny_base, QUESTION, "--task", "chain", "--max-new", "32"]
     said = terminal(*arguments)

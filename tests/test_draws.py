@@ -55,14 +55,15 @@ def draws(folder: Path, script: Script | str, context: int = 400) -> Draws:
     def answer(request: Request) -> str:
         return script if isinstance(script, str) else script(text_of(request.prompt.ids))
 
+    renderer = Renderer(tokenizer())
     sampler = Sampler(
         ScriptedEngine(answer, encode),
-        Renderer(tokenizer()),
+        renderer,
         Judge(),  # type: ignore[arg-type]
         lambda problem: (Message("user", problem.question),),
         SAMPLING,
     )
-    return Draws(sampler, PROBLEMS, context, folder, quiet=True)
+    return Draws(sampler, renderer, PROBLEMS, context, folder, quiet=True)
 
 
 def behind(group: Group) -> tuple[int, ...]:

@@ -21,9 +21,10 @@ TABLE: dict[str, set[str]] = {
     "config": {"errors"},
     "policy": {"errors", "config"},
     "prompts": {"records", "errors"},
-    "verify": {"records", "errors"},
+    "chat": {"errors"},
+    "verify": {"records", "errors", "chat"},
     "algos": {"records", "metrics", "errors"},
-    "engine": {"policy", "records", "errors"},
+    "engine": {"policy", "records", "errors", "chat"},
     "learner": {"policy", "records", "metrics", "errors"},
     "journal": {"records", "metrics", "errors"},
     "tasks": {"verify", "records", "errors"},
@@ -34,7 +35,7 @@ TABLE: dict[str, set[str]] = {
     "evaluate": {"rollout", "tasks", "journal", "records", "errors"},
     "pipelines": {
         *("errors", "records", "metrics", "config", "policy", "prompts", "verify", "algos", "engine", "learner"),
-        *("journal", "tasks", "data", "rollout", "loop", "run", "evaluate", "plan"),
+        *("journal", "tasks", "data", "rollout", "loop", "run", "evaluate", "plan", "chat"),
     },
     "viewer": {"journal", "records"},
     "show": set(),
@@ -47,12 +48,16 @@ TABLE: dict[str, set[str]] = {
 
 COMPOSES: dict[str, set[str]] = {
     "demo": {"pretrain", "rl"},
-    "check": {"setting"},
+    "bench": {"ceilings", "stopwatch"},
+    "check": {"memory", "setting"},
+    "memory": {"setting"},
     "data": {"data_job"},
     "data_stats": {"data_job"},
     "setting": {"rows"},
     "audit": {"verify"},
     "rl": {"setting", "supervised"},
+    "rejudge": {"compare"},
+    "seeds": {"rl"},
     "sft": {"rows", "supervised"},
     "reward_model": {"rows", "supervised"},
     "preference": {"rows", "supervised"},
@@ -65,7 +70,20 @@ COMPOSES: dict[str, set[str]] = {
 """Pipeline -> the other pipelines it is made of; one that is not listed imports no other."""
 
 WITHOUT_TORCH = {
-    *("errors", "records", "metrics", "config", "prompts", "verify", "journal", "tasks", "data", "rollout", "loop"),
+    *(
+        "errors",
+        "records",
+        "metrics",
+        "config",
+        "chat",
+        "prompts",
+        "verify",
+        "journal",
+        "tasks",
+        "data",
+        "rollout",
+        "loop",
+    ),
     *("evaluate", "viewer", "show", "show_data", "cli", "__main__", "__init__"),
 }
 LOSSES = {"algos/losses.py", "algos/surrogates.py", "algos/correction.py", "algos/preference.py"}

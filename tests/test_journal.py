@@ -90,6 +90,8 @@ def test_a_row_holds_what_was_sampled_judged_and_credited(tmp_path: Path) -> Non
         "oldest": 4,
         "newest": 5,
         "dropped": None,
+        "usage_prompt": None,
+        "usage_completion": None,
     }
 
 

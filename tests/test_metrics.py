@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from burnish.metrics import Max, Mean, Metric, Min, Share, Sum, merge, values
+from burnish.metrics import EffectiveShare, Max, Mean, Metric, Min, Share, Sum, merge, values
 
 # Whole numbers add without rounding, so that "the same" can mean equal.
 WHOLE = st.integers(-(10**6), 10**6).map(float)
@@ -106,3 +106,9 @@ def test_any_split_of_the_values_merges_to_the_same(xs: list[float], cuts: list[
     ends = sorted({0, len(xs), *(cut for cut in cuts if cut < len(xs))})
     pieces = [xs[start:end] for start, end in pairwise(ends)]
     assert merge(*map(every, pieces)) == every(xs)
+
+
+def test_weights_that_are_all_zero_leave_nothing_of_a_sample() -> None:
+    assert EffectiveShare(0.0, 0.0, 5).value == 0.0
+    assert EffectiveShare(6.0, 12.0, 3).value == 1.0  # three weights of 2
+    assert math.isnan(EffectiveShare(0.0, 0.0, 0).value)

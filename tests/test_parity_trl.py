@@ -15,7 +15,8 @@ SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "parity_trl.py"
 @pytest.mark.slow
 @pytest.mark.conformance
 @pytest.mark.skipif(PYTHON is None, reason="set BURNISH_TRL_PYTHON to a Python that has trl==1.16.0")
-def test_every_loss_and_its_gradient_are_trls(tmp_path: Path) -> None:
+def test_every_loss_and_its_gradient_are_trls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
     spec = importlib.util.spec_from_file_location("parity_trl", SCRIPT)
     assert spec is not None and spec.loader is not None
     parity = importlib.util.module_from_spec(spec)

@@ -246,7 +246,7 @@ def test_weights_that_do_not_fill_the_network(damaged: Path) -> None:
 
 def test_a_config_that_is_not_json(damaged: Path) -> None:
     (damaged / "config.json").write_text("{")
-    assert "cannot be loaded" in refusal(str(damaged))
+    assert "config.json is no whole JSON file" in refusal(str(damaged))
 
 
 def test_a_config_of_a_family_nobody_knows(damaged: Path) -> None:

@@ -31,6 +31,7 @@ from burnish.records import (
     Sample,
     Sampling,
     Tokens,
+    Usage,
     Verdict,
     fingerprint,
     from_json,
@@ -69,10 +70,11 @@ def verdicts(draw: st.DrawFn) -> Verdict:
     return Verdict(outcome, score, draw(NAMED), found, draw(TEXT), draw(REAL), fault)
 
 
-ROLLOUT = st.builds(Rollout, COUNT, TOKENS, TEXT, STOP, verdicts(), COUNT, COUNT)
+USAGE = st.builds(Usage, st.none() | COUNT, st.none() | COUNT)
+ROLLOUT = st.builds(Rollout, COUNT, TOKENS, TEXT, STOP, verdicts(), COUNT, COUNT, st.none() | USAGE)
 NOTES = st.builds(Notes, st.none() | REALS, st.none() | REALS, st.none() | REALS)
 INTERVAL = st.builds(Interval, REAL, REAL, REAL)
-JUDGED = st.builds(Judged, KEY, OUTCOME, st.none() | TEXT, COUNT, STOP, st.booleans())
+JUDGED = st.builds(Judged, KEY, OUTCOME, st.none() | TEXT, st.none() | COUNT, STOP, st.booleans())
 RECORDS: dict[type[Any], st.SearchStrategy[Any]] = {
     Key: KEY,
     Message: MESSAGE,
@@ -80,8 +82,9 @@ RECORDS: dict[type[Any], st.SearchStrategy[Any]] = {
     Prompt: PROMPT,
     Sampling: SAMPLING,
     Request: st.builds(Request, KEY, PROMPT, SAMPLING),
-    Completion: st.builds(Completion, KEY, IDS, REALS, TEXT, STOP, COUNT, COUNT),
+    Completion: st.builds(Completion, KEY, IDS, REALS, TEXT, STOP, COUNT, COUNT, st.none() | USAGE),
     Tokens: TOKENS,
+    Usage: USAGE,
     Verdict: verdicts(),
     Rollout: ROLLOUT,
     Group: st.builds(Group, PROBLEM, PROMPT, st.lists(ROLLOUT, max_size=3).map(tuple)),
@@ -100,6 +103,7 @@ RECORDS: dict[type[Any], st.SearchStrategy[Any]] = {
         NAMED,
         NAMED,
         st.lists(JUDGED, max_size=3).map(tuple),
+        TEXT,
     ),
 }
 

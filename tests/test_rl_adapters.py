@@ -16,7 +16,7 @@ from burnish.errors import ConfigError
 from burnish.journal import Journal
 from burnish.learner.learner import Learner, Optimization
 from burnish.pipelines import rl
-from burnish.pipelines.check import memory
+from burnish.pipelines.memory import memory
 from burnish.pipelines.setting import adapted, prepare
 from burnish.policy.model import load
 from terminal import Terminal, run_settings, write_toml

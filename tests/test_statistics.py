@@ -154,14 +154,44 @@ def test_drawing_gives_no_win_without_a_vote(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_interval_by_hand() -> None:
-    # sd = sqrt(0.02 / 3) = 0.08165, sqrt(n) = 2, t of three degrees of freedom is 3.18245: the margin is 0.12992.
-    interval = mean_interval([0.4, 0.5, 0.5, 0.6])
-    assert (interval.value, interval.low, interval.high) == pytest.approx((0.5, 0.37008, 0.62992), abs=1e-5)
+    # The variance of the mean is 3 * 0.02 / 11 / 12 = 0.000454545, so m = 0.25 / 0.000454545 = 550; t of eleven degrees of
+    # freedom is 2.200985, t^2 / m = 0.0088079; half = 2.200985 * sqrt(1 / 2200 + 0.0088079 / 2200) / 1.0088079 = 0.046719.
+    interval = mean_interval([0.4, 0.5, 0.5, 0.6] * 3)
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0.5, 0.453281, 0.546719), abs=1e-6)
 
 
-def test_the_interval_stays_within_the_possible() -> None:
-    assert mean_interval([0.0, 0.0, 1.0]).low == 0.0
-    assert mean_interval([1.0, 1.0, 0.0]).high == 1.0
+def test_the_interval_of_one_answer_a_problem_is_wilsons() -> None:
+    # 99 degrees of freedom in place of 100 problems, and t in place of z, are all the difference.
+    wilson = stats.binomtest(8, 100).proportion_ci(method="wilson")
+    interval = mean_interval([1.0] * 8 + [0.0] * 92)
+    assert (interval.low, interval.high) == pytest.approx((wilson.low, wilson.high), abs=0.002)
+
+
+def test_far_from_the_ends_the_interval_is_student_s() -> None:
+    values = (np.random.default_rng(4).binomial(8, np.linspace(0.2, 0.8, 400)) / 8).tolist()
+    margin = stats.t.ppf(0.975, 399) * np.std(values, ddof=1) / 20
+    interval = mean_interval(values)
+    assert (interval.high - interval.low) / 2 == pytest.approx(margin, rel=0.01)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+@settings(deadline=None)
+def test_the_interval_holds_its_mean_and_stays_within_the_possible(values: list[float]) -> None:
+    interval = mean_interval(values)
+    assert 0.0 <= interval.low <= interval.value + 1e-12 and interval.value - 1e-12 <= interval.high <= 1.0
+
+
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=30))
+@settings(deadline=None)
+def test_right_and_wrong_are_treated_alike(values: list[float]) -> None:
+    one, other = mean_interval(values), mean_interval([1 - value for value in values])
+    assert (one.low, one.high) == pytest.approx((1 - other.high, 1 - other.low), abs=1e-9)
+
+
+def test_a_rough_interval_is_no_sharper_than_as_many_independent_problems() -> None:
+    values = [0.0] * 99 + [0.5]  # half a problem's worth: ten times sharper, taken at its word
+    rough = mean_interval(values)
+    assert statistics.is_rough(values) and rough.high > 0.02
 
 
 def test_ten_of_ten_has_the_wilson_interval() -> None:
@@ -244,6 +274,14 @@ def test_the_bootstrap_covers_the_truth_as_often_as_it_says() -> None:
 @pytest.mark.parametrize("probability", [0.5, 0.75, 0.975, 0.9995])
 def test_t_quantiles_are_those_of_scipy(probability: float, freedom: int) -> None:
     assert t_quantile(probability, freedom) == pytest.approx(stats.t.ppf(probability, freedom), rel=1e-8, abs=1e-12)
+
+
+def test_values_without_a_bound_have_students_interval() -> None:
+    interval = mean_interval([1.0, 2.0, 3.0], low=0.0, high=math.inf)  # sd 1; t at 2 degrees of freedom is 4.3027
+    assert (interval.value, interval.low) == (2.0, 0.0)
+    assert interval.high == pytest.approx(2 + 4.302653 / math.sqrt(3), abs=1e-6)
+    both = mean_interval([1.0, 2.0, 3.0], low=-math.inf, high=math.inf)
+    assert both.low == pytest.approx(2 - 4.302653 / math.sqrt(3), abs=1e-6)
 
 
 def test_t_quantiles_refuse_no_degrees_of_freedom() -> None:

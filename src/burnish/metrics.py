@@ -46,7 +46,7 @@ class Share(Mean):
 
 @dataclass(frozen=True, slots=True)
 class EffectiveShare:
-    """What share of a weighted sample its weights leave: (sum w)^2 / (n sum w^2), 1 where all weights are equal."""
+    """What share of a weighted sample its weights leave: (sum w)^2 / (n sum w^2); 1 where all weights are equal, 0 where all are 0."""
 
     total: float
     squares: float
@@ -54,8 +54,9 @@ class EffectiveShare:
 
     @property
     def value(self) -> float:
-        whole = self.count * self.squares
-        return self.total * self.total / whole if whole else math.nan
+        if not self.squares:
+            return 0.0 if self.count else math.nan
+        return self.total * self.total / (self.count * self.squares)
 
     def __add__(self, other: EffectiveShare) -> EffectiveShare:
         return EffectiveShare(self.total + other.total, self.squares + other.squares, self.count + other.count)

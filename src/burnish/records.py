@@ -94,11 +94,20 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that an endpoint says it read and wrote: `Usage(prompt=31, completion=212)`; None where it did not say."""
+
+    prompt: int | None
+    completion: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What the engine drew.
 
     ids [C] include the stop token where there was one; logprobs [C] (nats) are under the distribution actually sampled.
-    `oldest` and `newest` are the policy versions of its first and last token.
+    `oldest` and `newest` are the policy versions of its first and last token. An endpoint gives text only: ids and logprobs
+    are then empty, `usage` holds its own count, and nothing can be trained on it.
     """
 
     key: Key
@@ -108,6 +117,7 @@ class Completion:
     stop: Stop
     oldest: int
     newest: int
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +183,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One judged trace of a problem. `text` is the completion's text."""
+    """One judged trace of a problem. `text` is the completion's text; `usage` as in `Completion`."""
 
     index: int
     tokens: Tokens
@@ -182,6 +192,19 @@ class Rollout:
     verdict: Verdict
     oldest: int
     newest: int
+    usage: Usage | None = None
+
+    @property
+    def text_only(self) -> bool:
+        """Whether no token ids came with it, so that it can be judged and shown but not trained on."""
+        return not any(self.tokens.sampled)
+
+    @property
+    def length(self) -> int | None:
+        """Tokens the policy wrote; None where neither ids nor a count came with the text."""
+        if not self.text_only:
+            return self.tokens.sampled_count
+        return self.usage.completion if self.usage is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,19 +270,22 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One sampled answer of an evaluation: the row everything in a Report is computed from."""
+    """One sampled answer of an evaluation: the row everything in a Report is computed from. `tokens` is None where unknown."""
 
     key: Key
     outcome: Outcome
     found: str | None
-    tokens: int
+    tokens: int | None
     stop: Stop
     thought: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an evaluation says. `figures` holds e.g. "pass@1", "pass@8", "maj@8"; `cost` holds tokens and seconds."""
+    """What an evaluation says. `figures` holds e.g. "pass@1", "pass@8", "maj@8"; `cost` holds tokens and seconds.
+
+    `verifier` is who judged, with the version of its code: "tagged_number@5f0c2a9b1d3e".
+    """
 
     task: str
     problems: int
@@ -268,6 +294,7 @@ class Report:
     means: Mapping[str, float]
     cost: Mapping[str, float]
     rows: tuple[Judged, ...] = ()
+    verifier: str = ""
 
 
 def fingerprint(*parts: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from burnish.prompts import Renderer, response
+from burnish.prompts import response
 from burnish.records import (
     Completion,
     Group,
@@ -71,6 +71,14 @@ class Start:
         return self.prompt if self.written.ids == self.prompt.ids else replace(self.prompt, ids=self.written.ids)
 
 
+class Rendering(Protocol):
+    """Makes prompts: `prompts.Renderer`, or `prompts.Unrendered` for an endpoint, which has a chat template of its own."""
+
+    def prompt(self, problem: Problem, messages: tuple[Message, ...]) -> Prompt: ...
+
+    def text(self, ids: Sequence[int]) -> str: ...
+
+
 @dataclass(frozen=True)
 class Sampler:
     """Everything needed to turn problems into judged groups.
@@ -80,7 +88,7 @@ class Sampler:
     """
 
     engine: Engine
-    renderer: Renderer
+    renderer: Rendering
     pool: Pool
     messages: Callable[[Problem], tuple[Message, ...]]
     sampling: Sampling
@@ -102,15 +110,15 @@ class Sampler:
         A rollout whose verdict is missing is kept as no_verdict; none is lost or reordered: all are joined by key.
         """
         prompts = self.prompts(problems)
-        by_id = {prompt.problem_id: (problem, prompt) for problem, prompt in zip(problems, prompts, strict=True)}
-        if len(by_id) != len(problems):
+        if len({problem.id for problem in problems}) != len(problems):
             raise ValueError("a problem stands twice among those to sample")
+        pairs = list(zip(problems, prompts, strict=True))
         indices = range(first_index, first_index + samples)
-        starts = [Start.fresh(problem, prompt, index) for problem, prompt in by_id.values() for index in indices]
+        starts = [Start.fresh(problem, prompt, index) for problem, prompt in pairs for index in indices]
         judged = self.answers(starts, sampling, on_rollout)
         return [
             Group(problem, prompt, tuple(judged[Key(problem.id, index)] for index in indices))
-            for problem, prompt in by_id.values()
+            for problem, prompt in pairs
         ]
 
     def answers(
@@ -120,6 +128,19 @@ class Sampler:
         on_rollout: Callable[[Rollout], None] | None = None,
     ) -> dict[Key, Rollout]:
         """One judged rollout for every start, by key and in their order. What was written is part of the answer that is judged."""
+        judged: dict[Key, Rollout] = {}
+        for key, rollout in self.draw(starts, sampling):
+            judged[key] = rollout
+            if on_rollout is not None:
+                on_rollout(rollout)
+        if lost := [start.key for start in starts if start.key not in judged]:
+            raise ValueError(
+                f"the engine gave no completion for {len(lost)} of {len(starts)} requests, first {lost[0]}"
+            )
+        return {start.key: judged[start.key] for start in starts}
+
+    def draw(self, starts: Sequence[Start], sampling: Sampling | None = None) -> Iterator[tuple[Key, Rollout]]:
+        """Judged rollouts by key, as verdicts come back; an engine may leave some out."""
         chosen = sampling or self.sampling
         by_key = {start.key: start for start in starts}
         if len(by_key) != len(starts):
@@ -132,16 +153,8 @@ class Sampler:
                 rollout = drawn[completion.key] = self._joined(start, completion, chosen.stop_ids)
                 yield completion.key, start.problem, response(start.prompt, rollout.text)
 
-        judged: dict[Key, Rollout] = {}
         for key, verdict in self.pool.judge(responses()):
-            judged[key] = replace(drawn[key], verdict=verdict)
-            if on_rollout is not None:
-                on_rollout(judged[key])
-        if lost := [key for key in by_key if key not in judged]:
-            raise ValueError(
-                f"the engine gave no completion for {len(lost)} of {len(starts)} requests, first {lost[0]}"
-            )
-        return {key: judged[key] for key in by_key}
+            yield key, replace(drawn.pop(key), verdict=verdict)
 
     def _joined(self, start: Start, completion: Completion, stop_ids: tuple[int, ...]) -> Rollout:
         """What was written and what was drawn as one rollout, not judged yet."""
@@ -154,7 +167,14 @@ class Sampler:
             shown = [i for i in completion.ids if i not in stop_ids]
             text = self.renderer.text((*before.ids[len(start.prompt.ids) :], *shown))
         return Rollout(
-            completion.key.index, tokens, text, completion.stop, _UNJUDGED, completion.oldest, completion.newest
+            completion.key.index,
+            tokens,
+            text,
+            completion.stop,
+            _UNJUDGED,
+            completion.oldest,
+            completion.newest,
+            completion.usage,
         )
 
     def judged_again(self, groups: Sequence[Group]) -> list[Group]:

@@ -119,6 +119,32 @@ def _points(one: dict[str, float] | None) -> str:
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
+def show_evaluation(report: dict[str, Any], quotes: Sequence[str]) -> None:
+    """Figures of each task with their intervals, what stands beside them, what to know, and a sentence to quote."""
+    console = Console(highlight=False)
+    tasks = report["tasks"]
+    table = Table(title="mean over problems [95% interval]")
+    table.add_column("")
+    for label, one in tasks.items():
+        table.add_column(f"{label}\n{one['problems']:,} x {one['samples']:,}", justify="right")
+    for name in dict.fromkeys(name for one in tasks.values() for name in one["figures"]):
+        found = [one["figures"].get(name) for one in tasks.values()]
+        table.add_row(name, *("-" if figure is None else _interval(figure) for figure in found))
+    for name in next(iter(tasks.values()))["shares"]:
+        table.add_row(f"share {name}", *(f"{one['shares'][name] or 0.0:.1%}" for one in tasks.values()))
+    lengths = [one["lengths"]["all"] for one in tasks.values()]
+    table.add_row("mean length", *("-" if length is None else f"{length:,.1f} tokens" for length in lengths))
+    for name in ("tokens", "seconds"):
+        costs = [one["cost"][name] for one in tasks.values()]
+        table.add_row(name, *("-" if cost is None else f"{cost:,.0f}" for cost in costs))
+    flops = [one["cost"]["flops"] for one in tasks.values()]
+    table.add_row("estimated FLOPs", *("-" if count is None else f"{count:.2e}" for count in flops))
+    console.print(table)
+    for line in quotes:
+        console.print(escape(line), soft_wrap=True)
+    console.print(f"\nEvery answer and the report are in {report['out']} (report.md, figures.png).", soft_wrap=True)
+
+
 def _plain(one: dict[str, float]) -> str:
     if not (math.isfinite(one["low"]) or math.isfinite(one["high"])):  # equal values on an unbounded scale
         return f"{one['value']:.3f}"

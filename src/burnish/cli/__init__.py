@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from burnish.cli import checking, data, judging, scaling
+from burnish.cli import checking, data, judging, machine, measuring, scaling
 from burnish.cli.given import (
     Json,
     MaxNew,
@@ -19,6 +19,7 @@ from burnish.cli.given import (
     Seed,
     System,
     Temperature,
+    Thinking,
     TopK,
     TopP,
     Verbs,
@@ -66,6 +67,10 @@ def train(
     from_rollouts: Annotated[
         str | None, typer.Option(help="Train on the rollouts of this run directory, rewarded anew; sample none.")
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="Train so many times, with the run's seed and those after it, in OUT/seed-N.", min=1),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model on a task by reinforcement learning."""
@@ -75,6 +80,15 @@ def train(
     from burnish.pipelines import rl
 
     changes = [*(overrides or []), *([f"stored.rollouts={json.dumps(from_rollouts)}"] if from_rollouts else [])]
+    if seeds is not None:
+        from burnish.pipelines import seeds as several
+
+        config = load(RunConfig, run, changes)
+        found = several.train(
+            config, seeds, resume, as_json, lambda line: None if as_json else print(line, file=sys.stderr)
+        )
+        print_result(found, as_json, several.markdown(found))
+        return
     _print_report(rl.train(load(RunConfig, run, changes), resume, quiet=as_json), as_json)
 
 
@@ -160,39 +174,6 @@ def select(run: RunFile, overrides: Overrides = None, resume: Resume = False, as
     print_result(made, as_json, sentence)
 
 
-@app.command(name="eval")
-def evaluate(
-    model: Annotated[str, typer.Argument(help="A model folder or hub name.")],
-    task: Annotated[str, typer.Option(help="The task to measure on.")],
-    options: Options = None,
-    problems: Annotated[int, typer.Option("-n", "--problems", help="How many held-out problems.", min=1)] = 500,
-    samples: Annotated[
-        int | None, typer.Option(help="Answers for each problem; the largest k, and at least 4, if not given.", min=1)
-    ] = None,
-    k: Annotated[list[int] | None, typer.Option("-k", help="Report pass@k and maj@k; may be repeated.", min=1)] = None,
-    temperature: Temperature = 1.0,
-    top_p: TopP = 1.0,
-    top_k: TopK = 0,
-    max_new: MaxNew = 256,
-    seed: Seed = 1,
-    system: System = None,
-    as_json: Json = False,
-) -> None:
-    """Measure a model on a task's held-out problems."""
-    from burnish.pipelines import measure
-    from burnish.records import Sampling
-
-    ks = k or [1]
-    count = samples or max(4, *ks)
-    if max(ks) > count:
-        raise ConfigError(
-            f"pass@{max(ks)} needs at least {max(ks)} samples for each problem, but --samples is {count}."
-        )
-    sampling = Sampling(temperature, top_p, top_k, max_new, (), seed)
-    report = measure.evaluate(model, task, as_options(options), problems, count, ks, sampling, system, quiet=as_json)
-    _print_report(report, as_json)
-
-
 @app.command()
 def sample(
     model: Annotated[str, typer.Argument(help="A model folder or hub name.")],
@@ -206,6 +187,7 @@ def sample(
     max_new: MaxNew = 256,
     seed: Seed = 1,
     system: System = None,
+    thinking: Thinking = None,
     as_json: Json = False,
 ) -> None:
     """Watch a model answer one problem."""
@@ -220,7 +202,7 @@ def sample(
     if options and task is None:
         raise ConfigError("--option has no effect without --task; name the task, or leave the option out.")
     sampling = Sampling(temperature, top_p, top_k, max_new, (), seed)
-    text, verdict = measure.sample(model, problem, task, as_options(options), answer, sampling, system, show)
+    text, verdict = measure.sample(model, problem, task, as_options(options), answer, sampling, system, show, thinking)
     result = {
         "text": text,
         "outcome": verdict.outcome if verdict else None,
@@ -234,11 +216,29 @@ def sample(
     print_result(result, as_json, f"\n{sentence}")
 
 
+@app.command()
+def merge(
+    adapter: Annotated[str, typer.Argument(help="An adapter folder, such as a run's adapter.")],
+    out: Annotated[str, typer.Option(help="Where the merged model is written.")],
+    base: Annotated[str | None, typer.Option(help="The model it goes on, where it has moved.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Add a low-rank adapter into its model's weights and write a plain model folder."""
+    from burnish.pipelines import merge as pipeline
+
+    made = pipeline.merge(adapter, out, base)
+    print_result(made, as_json, f"{out}: {made['parameters']:,} parameters, {adapter} added into {made['base']}.")
+
+
+app.command(name="eval")(measuring.evaluate)
+app.command()(measuring.compare)
+app.command()(measuring.rejudge)
 app.command()(scaling.scale)
 app.command()(checking.check)
 app.command()(judging.verify)
 app.command(name="verify serve")(judging.serve)
 app.command()(judging.audit)
+app.command()(machine.bench)
 app.command()(data.data)
 app.command(name="data stats")(data.stats)
 app.command(name="data dedup")(data.dedup)
@@ -254,7 +254,9 @@ def main() -> None:
         app()
     except SystemExit as stop:
         if stop.code == 130:  # typer has caught a KeyboardInterrupt
-            sys.stderr.write("burnish: interrupted; a training run goes on from its last checkpoint with --resume.\n")
+            sys.stderr.write(
+                "burnish: interrupted; a training run goes on with --resume, an evaluation with the same command.\n"
+            )
         raise
     except BurnishError as error:
         _fail(str(error), error.exit_code)

@@ -25,6 +25,10 @@ TopK = Annotated[int, typer.Option(help="Cut to this many tokens; 0 is off.", mi
 MaxNew = Annotated[int, typer.Option(help="Most tokens in one answer.", min=1)]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.", min=0)]
 System = Annotated[str | None, typer.Option(help="A system message put before the problem.")]
+Thinking = Annotated[
+    bool | None,
+    typer.Option("--thinking/--no-thinking", help="The chat template's thinking mode; its own choice if not given."),
+]
 
 
 class Verbs(TyperGroup):

@@ -13,6 +13,7 @@ from burnish.cli.given import (
     Options,
     Seed,
     System,
+    Thinking,
     TopK,
     TopP,
     Workers,
@@ -85,6 +86,7 @@ def scale(
     max_new: MaxNew = 256,
     seed: Seed = 1,
     system: System = None,
+    thinking: Thinking = None,
     workers: Workers = 2,
     deadline: Deadline = 5.0,
     as_json: Json = False,
@@ -100,7 +102,7 @@ def scale(
     pooled = asked.Pooled(problems, samples, tuple(k or ()), reward_model, confidence)
     chained = asked.Chained(chains, rounds, ask or asked.MEND, tuple(think or ()), waits, wait)
     compared = asked.Compared(tuple(methods or ()), tuple(budgets or ()), against, beside)
-    judged = asked.Judged(system, workers, deadline)
+    judged = asked.Judged(system, workers, deadline, thinking)
     plan = asked.Plan(model, task, as_options(options), place, sampling, pooled, chained, compared, judged)
     report = pipeline.scale(plan, resume, quiet=as_json)
     if as_json:

@@ -61,6 +61,12 @@ class TaskConfig(Settings):
         default_factory=dict, description="The task's own options, such as train and held_out."
     )
     system: str | None = Field(None, description="A system message put before every problem.")
+    thinking: bool | None = Field(
+        None, description="Whether the chat template's thinking mode is on; as the template has it if not given."
+    )
+    template_options: dict[str, Any] = Field(
+        default_factory=dict, description="Further variables of the model's chat template."
+    )
 
 
 class SamplingConfig(Settings):
@@ -70,20 +76,17 @@ class SamplingConfig(Settings):
     max_new: Positive = Field(256, description="Most tokens in one completion.")
     rows: Positive = Field(512, description="Most completions decoded together by the embedded engine.")
     cache_gib: Rate | None = Field(
-        None,
-        description="Most memory for the keys and values of what is being sampled; half of what is available if not given.",
+        None, description="Most memory for keys and values; half of what is free if not given."
     )
     cache: Literal["auto", "bfloat16"] = Field(
-        "auto",
-        description="What they are kept in: the precision of the products, or bfloat16, which halves a float32 cache.",
+        "auto", description="What they are kept in: the precision of the products, or half the memory of float32."
     )
     weights: Literal["auto", "int8"] = Field(
         "auto",
-        description="What is sampled with: the weights as they are, or rounded to eight bits, which needs the compiled kernels.",
+        description="Sample with the weights as they are, or rounded to eight bits (needs the compiled kernels).",
     )
     drafts: Text = Field(
-        "off",
-        description='Guesses ahead: "off", "lookup" (what followed before), or the folder of a smaller model with the same vocabulary.',
+        "off", description='Guesses ahead: "off", "lookup" (what followed before), or the folder of a smaller model.'
     )
 
 
@@ -118,6 +121,10 @@ class OptimizerConfig(Settings):
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="Decoupled weight decay, on matrices only.")
     clip_norm: Rate = Field(1.0, description="The gradient is scaled down to this norm.")
     micro_batch_tokens: Positive = Field(8192, description="Most padded tokens in one forward and backward pass.")
+    gradient_checkpointing: bool = Field(
+        False,
+        description="Keep only what goes into each layer and compute the rest again: the same gradient in less memory.",
+    )
 
     @model_validator(mode="after")
     def _effective(self) -> OptimizerConfig:

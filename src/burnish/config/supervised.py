@@ -197,6 +197,9 @@ class SelectFromConfig(Settings):
     task: str | None = Field(None, description="The task whose training problems are sampled.")
     options: dict[str, Any] = Field(default_factory=dict, description="The task's own options.")
     system: str | None = Field(None, description="A system message put before every problem.")
+    thinking: bool | None = Field(
+        None, description="Whether the chat template's thinking mode is on; as the template has it if not given."
+    )
     problems: Positive = Field(256, description="How many problems are sampled.")
     samples: Positive = Field(8, description="Completions for each.")
 

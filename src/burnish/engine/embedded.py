@@ -58,13 +58,6 @@ class Options:
     int8: bool = False
     lookup: bool = False
 
-    @classmethod
-    def of(cls, rows: int, cache_gib: float | None, cache: str, weights: str, drafts: str) -> Options:
-        """From a run file's section `sampling`."""
-        budget = None if cache_gib is None else int(cache_gib * 2**30)
-        dtype = torch.bfloat16 if cache == "bfloat16" else None
-        return cls(rows, cache_bytes=budget, cache_dtype=dtype, int8=weights == "int8", lookup=drafts == "lookup")
-
 
 class EmbeddedEngine:
     """Samples from `policy`; `draft` is a smaller policy with the same vocabulary that guesses tokens ahead."""

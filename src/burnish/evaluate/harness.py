@@ -1,7 +1,7 @@
-"""Measure a policy on held-out problems. Reads verdicts, never rewards. Not for: training, or the mathematics (statistics.py).
+"""Measure a policy on held-out problems in one go, as a training run does before and after. Reads verdicts, never rewards.
 
-Every figure is a mean over problems with a 95% interval over problems. A sample without a verdict counts for nothing: it is left out
-of its problem, counted, and reported.
+Every figure is a mean over problems with a 95% interval over problems (figures.py). Not for: training, the mathematics
+(statistics.py), or an evaluation that is stored and gone on with (collect.py).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from burnish.errors import DataError
-from burnish.evaluate.statistics import maj_at_k, mean_interval, pass_at_k
-from burnish.records import Group, Interval, Judged, Key, Problem, Report, Rollout, Sampling
+from burnish.evaluate import figures as of_answers
+from burnish.records import Group, Judged, Key, Problem, Report, Rollout, Sampling
 from burnish.rollout import Sampler
 
 
@@ -23,48 +23,36 @@ def evaluate(
     ks: Sequence[int],
     sampling: Sampling,
     on_rollout: Callable[[Rollout], None] | None = None,
+    verifier: str = "",
 ) -> tuple[Report, list[Group]]:
-    """Draw `samples` for every problem and report pass@k and maj@k for each k. Raises DataError where nothing got a verdict."""
+    """Draw `samples` for every problem and report the figures for each k. Raises DataError where nothing got a verdict."""
     if not problems:
         raise DataError("There are no held-out problems to measure on; give the task a held-out split.")
     start = time.perf_counter()
     groups = sampler.groups(problems, samples, sampling=sampling, on_rollout=on_rollout)
     seconds = time.perf_counter() - start
-    return report(problems[0].task, groups, samples, ks, seconds), groups
+    return report(problems[0].task, groups, samples, ks, seconds, verifier), groups
 
 
-def report(task: str, groups: Sequence[Group], samples: int, ks: Sequence[int], seconds: float) -> Report:
+def report(
+    task: str, groups: Sequence[Group], samples: int, ks: Sequence[int], seconds: float, verifier: str = ""
+) -> Report:
     """The figures of judged groups. pass@1 is the mean over samples; pass@k is unbiased (Chen et al. 2021); maj@k is exact."""
-    judged = [[rollout for rollout in group.rollouts if rollout.verdict.outcome != "no_verdict"] for group in groups]
-    counted = [rollouts for rollouts in judged if rollouts]
-    if not counted:
-        raise DataError(
-            f"None of the {sum(len(group.rollouts) for group in groups)} answers got a verdict; mend the verifier first."
-        )
-    figures: dict[str, Interval] = {}
-    for k in sorted({1, *ks}):
-        enough = [rollouts for rollouts in counted if len(rollouts) >= k]
-        if not enough:
-            continue
-        figures[f"pass@{k}"] = mean_interval([pass_at_k(len(rollouts), _right(rollouts), k) for rollouts in enough])
-        if k > 1:
-            figures[f"maj@{k}"] = mean_interval(
-                [
-                    maj_at_k([r.verdict.found for r in rollouts], [r.verdict.outcome == "right" for r in rollouts], k)
-                    for rollouts in enough
-                ]
-            )
-    rows = tuple(_row(group, rollout) for group in groups for rollout in group.rollouts)
-    lengths = [row.tokens for row in rows]
-    tokens = float(sum(lengths))
+    rows = tuple(judged(group.problem.id, rollout) for group in groups for rollout in group.rollouts)
+    found = of_answers.figures(rows, ks)
+    if not found:
+        raise DataError(f"None of the {len(rows)} answers got a verdict; mend the verifier first.")
+    whole = of_answers.summary(rows, len(groups), samples)
     means = {
-        "length": tokens / len(rows),
-        "share that thinks": sum(row.thought for row in rows) / len(rows),
-        "share cut off": sum(row.stop == "length" for row in rows) / len(rows),
-        "share without a verdict": sum(row.outcome == "no_verdict" for row in rows) / len(rows),
+        "length": whole.length or 0.0,
+        "share that thinks": whole.thinks / len(rows),
+        "share cut off": whole.cut_off / len(rows),
+        "share without a verdict": whole.no_verdict / len(rows),
     }
+    tokens = float(whole.tokens)
     cost = {"tokens": tokens, "seconds": seconds, "tokens_per_second": tokens / max(seconds, 1e-9)}
-    return Report(task, len(groups), samples, figures, means, cost, rows)
+    intervals = {name: figure.interval for name, figure in found.items()}
+    return Report(task, len(groups), samples, intervals, means, cost, rows, verifier)
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -82,25 +70,11 @@ def as_json(report: Report) -> dict[str, Any]:
 
 def pass_rates(report: Report) -> Mapping[str, float]:
     """pass@1 of each problem, by id: what a paired comparison takes. Problems without any verdict are left out."""
-    outcomes: dict[str, list[bool]] = {}
-    for row in report.rows:
-        if row.outcome != "no_verdict":
-            outcomes.setdefault(row.key.problem_id, []).append(row.outcome == "right")
-    return {problem: sum(right) / len(right) for problem, right in outcomes.items()}
+    return of_answers.pass_rates(report.rows)
 
 
-def _right(rollouts: Sequence[Rollout]) -> int:
-    return sum(rollout.verdict.outcome == "right" for rollout in rollouts)
-
-
-def _row(group: Group, rollout: Rollout) -> Judged:
+def judged(problem_id: str, rollout: Rollout) -> Judged:
+    """The row of one answer."""
     verdict = rollout.verdict
-    key = Key(group.problem.id, rollout.index)
-    return Judged(
-        key,
-        verdict.outcome,
-        verdict.found,
-        rollout.tokens.sampled_count,
-        rollout.stop,
-        verdict.parts.get("thought", 0.0) > 0,
-    )
+    thought = verdict.parts.get("thought", 0.0) > 0
+    return Judged(Key(problem_id, rollout.index), verdict.outcome, verdict.found, rollout.length, rollout.stop, thought)

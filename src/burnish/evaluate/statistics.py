@@ -22,6 +22,7 @@ import numpy as np
 from burnish.records import Interval
 
 EXACT_COST = 2**20  # maj@k is counted while n * k * k is at most this (under a second), resampled above
+ENOUGH = 5  # problems' worth of the rarer outcome, below which an interval is wide on purpose
 EXACT_FLIPS = 12  # the sign-flip test goes through all 2^12 sign patterns up to here, and draws them above
 
 
@@ -122,27 +123,61 @@ def _drawn_majority(rights: int, wrongs: list[int], n: int, k: int, seed: int, d
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95, *, low: float = 0.0, high: float = 1.0) -> Interval:
-    """The mean over problems and its confidence interval, in closed form.
+    """The mean over problems and its confidence interval, in closed form: Wilson's, at the size the spread amounts to.
 
-    `values` has one number a problem (the mean over its samples), each in [low, high]: mean +- t * sd / sqrt(n), with
-    the sample deviation sd over the n problems and Student's t at n - 1 degrees of freedom, cut to [low, high]
-    (Miller 2024, "Adding Error Bars to Evals", arXiv 2411.00640, with the problem as the cluster).
+    `values` has one number a problem (the mean over its samples), each in [low, high]; they are read on the scale from 0 to
+    1. With mean p and variance v of that mean (sample variance over n problems, divided by n), the problems say as much as
+    m = p (1 - p) / v independent right-or-wrong answers would (the effective sample size of Korn and Graubard 1998), and
+    the interval is Wilson's score interval for p at m, with Student's t at n - 1 degrees of freedom in place of z:
+    centre (p + t^2/2m) / (1 + t^2/m), half width t sqrt(p(1-p)/m + t^2/4m^2) / (1 + t^2/m). For p away from 0 and 1 that
+    is mean +- t sd / sqrt(n) (Miller 2024, arXiv 2411.00640, the problem as the cluster); near them it stays honest.
 
-    Where all values are equal (everything right, everything wrong, one problem) sd says nothing. Then at most a share
-    q = z^2 / (n + z^2) of problems is taken to be otherwise, and those anywhere in [low, high]; at 0 % and 100 % this
-    is exactly the Wilson interval. Raises ValueError for no values, for one outside [low, high], or a level outside
-    (0, 1).
+    Where the rarer outcome amounts to fewer than ENOUGH problems (`is_rough`), the spread seen says little about the spread
+    there is: m then goes linearly to n, which is the most that it can be. There the interval errs on the wide side.
+
+    Values without a bound on one side or both (a loss, a margin) have no such scale: theirs is mean +- t sd / sqrt(n), cut at
+    the bound there is.
+
+    Where all values are equal (everything right, everything wrong, one problem) at most a share q = z^2 / (n + z^2) of
+    problems is taken to be otherwise, and those anywhere in [low, high]; at 0 % and 100 % this is exactly the Wilson
+    interval. `python benchmarks/coverage.py` prints how often it covers. Raises ValueError for no values, for one outside
+    [low, high], or a level outside (0, 1).
 
     >>> mean_interval([0.0, 1.0] * 50)
-    Interval(value=0.5, low=0.4002893464988645, high=0.5997106535011355)
+    Interval(value=0.5, low=0.403..., high=0.596...)
     """
     mean = _checked_mean(values, level, low, high)
     n = len(values)
     if min(values) == max(values):
         return _unvaried(mean, n, level, low, high)
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    margin = t_quantile((1 + level) / 2, n - 1) * deviation / math.sqrt(n)
-    return Interval(mean, max(low, mean - margin), min(high, mean + margin))
+    t = t_quantile((1 + level) / 2, n - 1)
+    scale = high - low
+    if math.isinf(scale):
+        spread = t * math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
+        return Interval(mean, max(low, mean - spread), min(high, mean + spread))
+    share = (mean - low) / scale
+    variance = math.fsum(((value - mean) / scale) ** 2 for value in values) / (n - 1) / n
+    size = share * (1 - share) / variance
+    if size > n:
+        size = n + (size - n) * min(1.0, _rarer(share, n) / ENOUGH)
+    whole = 1 + t * t / size
+    centre = (share + t * t / (2 * size)) / whole
+    half = t * math.sqrt(share * (1 - share) / size + t * t / (4 * size * size)) / whole
+    return Interval(mean, low + scale * max(0.0, centre - half), low + scale * min(1.0, centre + half))
+
+
+def is_rough(values: Sequence[float]) -> bool:
+    """Whether shares hold fewer than ENOUGH problems' worth of right, or of wrong, answers: no interval is sharp there.
+
+    >>> is_rough([0.0] * 98 + [1.0] * 2), is_rough([0.5] * 10)
+    (True, False)
+    """
+    return _rarer(math.fsum(values) / len(values), len(values)) < ENOUGH
+
+
+def _rarer(share: float, n: int) -> float:
+    """How many problems' worth of answers went the rarer way."""
+    return n * min(share, 1 - share)
 
 
 def bootstrap_interval(
@@ -156,8 +191,8 @@ def bootstrap_interval(
 ) -> Interval:
     """The same by resampling problems with replacement (percentile cluster bootstrap, Efron 1979).
 
-    For a cross-check, and for figures with no closed form. Values all equal are treated as in `mean_interval`, which
-    also says what is raised.
+    For a cross-check, and for figures with no closed form. It agrees with `mean_interval` unless that `is_rough`; there it
+    is too narrow. Values all equal are treated as in `mean_interval`, which also says what is raised.
     """
     mean = _checked_mean(values, level, low, high)
     if min(values) == max(values):
@@ -254,7 +289,9 @@ def paired_difference(
     """Second minus first, paired by problem id: the mean difference with its interval, and how likely it is by chance.
 
     The values are per-problem means in [0, 1]. Pairing takes the problems' difficulty out of the comparison (Miller
-    2024, arXiv 2411.00640). The p-value is two-sided, of the sign-flip permutation test (Fisher 1935): all sign
+    2024, arXiv 2411.00640). The interval is Student's over the differences d of n problems and two more that moved half each
+    way by s = sum d^2 / sum |d|, the size of a usual move: Agresti and Min's (2005) for differences of 0 and 1, and of no
+    consequence where many problems moved. The p-value is two-sided, of the sign-flip permutation test (Fisher 1935): all sign
     patterns up to EXACT_FLIPS problems that differ, above that `draws` patterns drawn with `seed`, where p = (1 + as
     extreme) / (1 + draws). Raises ValueError where the ids differ.
     """
@@ -267,12 +304,25 @@ def paired_difference(
     moved = [difference for difference in differences if difference]
     won = sum(difference > 0 for difference in moved)
     return Paired(
-        mean_interval(differences, level, low=-1.0, high=1.0),
+        _difference_interval(differences, level),
         won,
         len(moved) - won,
         len(differences) - len(moved),
         _sign_flip(moved, seed, draws),
     )
+
+
+def _difference_interval(differences: list[float], level: float) -> Interval:
+    n = len(differences)
+    mean = math.fsum(differences) / n
+    moved = math.fsum(map(abs, differences))
+    if n == 1 or not moved:
+        return _unvaried(mean, n, level, -1.0, 1.0)
+    squares = math.fsum(difference * difference for difference in differences)
+    centre = math.fsum(differences) / (n + 2)
+    variance = (squares + (squares / moved) ** 2) / (n + 2) - centre * centre
+    margin = t_quantile((1 + level) / 2, n - 1) * math.sqrt(variance / (n + 2) * n / (n - 1))
+    return Interval(mean, min(mean, max(-1.0, centre - margin)), max(mean, min(1.0, centre + margin)))
 
 
 def _sign_flip(moved: list[float], seed: int, draws: int) -> float:

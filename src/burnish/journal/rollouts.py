@@ -20,7 +20,7 @@ from typing import Any
 
 from burnish.errors import DataError, InputError
 from burnish.journal.files import encode, write_atomic
-from burnish.records import Dropped, Group, Key, Message, Problem, Prompt, Rollout, Sample, Tokens, Verdict
+from burnish.records import Dropped, Group, Key, Message, Problem, Prompt, Rollout, Sample, Tokens, Usage, Verdict
 
 _FILE = re.compile(r"step_(\d{6,})\.parquet")
 _JSON_COLUMNS = ("reference", "messages", "parts")
@@ -62,6 +62,8 @@ def _schema() -> Any:
             ("oldest", pa.int64()),
             ("newest", pa.int64()),
             ("dropped", text),  # the reason, or null
+            ("usage_prompt", pa.int64()),  # tokens by an endpoint's own count, where no ids came with the text
+            ("usage_completion", pa.int64()),
         ]
     )
 
@@ -166,6 +168,8 @@ def _rollout_columns(group: Group, rollout: Rollout) -> dict[str, Any]:
         "verify_seconds": verdict.seconds,
         "oldest": rollout.oldest,
         "newest": rollout.newest,
+        "usage_prompt": rollout.usage.prompt if rollout.usage is not None else None,
+        "usage_completion": rollout.usage.completion if rollout.usage is not None else None,
     }
 
 
@@ -244,7 +248,9 @@ def _as_rollout(row: Mapping[str, Any]) -> Rollout:
     verdict = Verdict(
         row["outcome"], row["score"], row["parts"], row["found"], row["why"], row["verify_seconds"], row["fault"]
     )
-    return Rollout(row["index"], tokens, row["text"], row["stop"], verdict, row["oldest"], row["newest"])
+    counts = row.get("usage_prompt"), row.get("usage_completion")  # files from before endpoints have no such columns
+    usage = None if counts == (None, None) else Usage(*counts)
+    return Rollout(row["index"], tokens, row["text"], row["stop"], verdict, row["oldest"], row["newest"], usage)
 
 
 def query(run_dir: str | os.PathLike[str], sql: str) -> list[dict[str, Any]]:
@@ -262,7 +268,8 @@ def query(run_dir: str | os.PathLike[str], sql: str) -> list[dict[str, Any]]:
         raise DataError(f"{directory} holds no rollouts yet.")
     with duckdb.connect(":memory:") as connection:
         try:
-            connection.read_parquet([str(path) for path in files.values()]).create_view("rollouts")
+            paths = [str(path) for path in files.values()]
+            connection.read_parquet(paths, union_by_name=True).create_view("rollouts")
             result = connection.execute(sql)
             names = [column[0] for column in result.description or ()]
             return [dict(zip(names, values, strict=True)) for values in result.fetchall()]

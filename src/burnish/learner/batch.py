@@ -134,12 +134,14 @@ def batches(
     budget: int,
     layout: Layout = "auto",
     fused: bool = False,
+    alone: bool = False,
 ) -> list[Batch]:
     """Micro-batches of one optimizer step. `weights` holds one weight a sample, by key; `version` is the learner's.
 
     layout  "auto" shares prompts where that pays; "pairs" does too and keeps the samples of one problem in one micro-batch, side by
             side; "packed" lays rows end to end, each attending to itself alone
     fused   the compiled kernels take it: nothing is padded, prompts are shared always, and of the layouts only "pairs" differs
+    alone   the network can do none of that (`Policy.lays_out`): every row stands whole
     """
     kept = [sample for sample in samples if any(sample.tokens.sampled[1:])]
     rows = [sample.tokens for sample in kept]
@@ -147,23 +149,25 @@ def batches(
     if fused:
         units = [sample.origin.problem_id for sample in kept] if layout == "pairs" else None
         parts = [(part, _end_to_end) for part in _cut_end_to_end(rows, budget, units)]
-    elif layout == "packed":
+    elif layout == "packed" and not alone:
         parts = [(part, _packed) for part in cut_packed([len(tokens.ids) - 1 for tokens in rows], budget)]
     else:
-        cuts = _cut(rows, budget) if layout == "auto" else _cut_pairs(kept, budget)
-        parts = [(part, _shared if shared else _whole) for part, shared in cuts]
+        cuts = _cut_pairs(kept, budget) if layout == "pairs" else _cut(rows, budget, alone)
+        parts = [(part, _shared if shared and not alone else _whole) for part, shared in cuts]
     return [_batch([kept[row] for row in part], weights, version, lay) for part, lay in parts]
 
 
-def token_batches(rows: Sequence[Tokens], budget: int, fused: bool = False) -> list[tuple[list[int], Batch]]:
-    """Micro-batches for scoring only: (row numbers, batch)."""
+def token_batches(
+    rows: Sequence[Tokens], budget: int, fused: bool = False, alone: bool = False
+) -> list[tuple[list[int], Batch]]:
+    """Micro-batches for scoring only: (row numbers, batch). `fused`, `alone`: see `batches`."""
     dressed = [Sample(Key("", i), tokens, (0.0,) * len(tokens.ids), 0.0, 0, 0) for i, tokens in enumerate(rows)]
     ones = {sample.origin: 1.0 for sample in dressed}
     parts: list[tuple[list[int], Lay]]
     if fused:
         parts = [(part, _end_to_end) for part in _cut_end_to_end(rows, budget)]
     else:
-        parts = [(part, _shared if shared else _whole) for part, shared in _cut(rows, budget)]
+        parts = [(part, _shared if shared else _whole) for part, shared in _cut(rows, budget, alone)]
     return [(part, _batch([dressed[row] for row in part], ones, 0, lay)) for part, lay in parts]
 
 
@@ -248,10 +252,10 @@ def cut_families(
     return parts
 
 
-def _cut(rows: Sequence[Tokens], budget: int) -> list[tuple[list[int], bool]]:
+def _cut(rows: Sequence[Tokens], budget: int, alone: bool = False) -> list[tuple[list[int], bool]]:
     """Row numbers of each micro-batch, and whether its rows share their prompts."""
     whole = cut([len(tokens.ids) - 1 for tokens in rows], budget)
-    if not rows or max(len(tokens.ids) for tokens in rows) > EXPLICIT_MAX_TOKENS:
+    if alone or not rows or max(len(tokens.ids) for tokens in rows) > EXPLICIT_MAX_TOKENS:
         return [(part, False) for part in whole]
     heads = [_head(tokens) for tokens in rows]
     parts = cut(
@@ -259,8 +263,8 @@ def _cut(rows: Sequence[Tokens], budget: int) -> list[tuple[list[int], bool]]:
     )
     places = sum(len({heads[row] for row in part}) * max(len(heads[row]) for row in part) for part in parts)
     places += sum(len(part) * max(len(rows[row].ids) - len(heads[row]) for row in part) for part in parts)
-    alone = sum(len(part) * max(len(rows[row].ids) for row in part) for part in whole)
-    return [(part, True) for part in parts] if places <= SHARED_MOST * alone else [(part, False) for part in whole]
+    padded = sum(len(part) * max(len(rows[row].ids) for row in part) for part in whole)
+    return [(part, True) for part in parts] if places <= SHARED_MOST * padded else [(part, False) for part in whole]
 
 
 def _head(tokens: Tokens) -> tuple[int, ...]:

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -41,20 +40,19 @@ def write(folder: Path, step: int, learner: Mapping[str, Any], run: Mapping[str,
     """Write the checkpoint of `step`. Raises StorageError where the disk is full or cannot be written; nothing is left behind."""
     final = folder / f"step_{step:06d}"
     part = folder / f".step_{step:06d}.part"
-    buffer = io.BytesIO()
-    torch.save(dict(learner), buffer)
-    files = {"learner.pt": buffer.getvalue(), "run.json": json.dumps(run).encode()}
-    files["manifest.json"] = json.dumps(
-        {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    ).encode()
+    hashes: dict[str, str] = {}
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        for name, data in files.items():
+        for name in ("learner.pt", "run.json", "manifest.json"):
             with open(part / name, "wb") as file:
-                file.write(data)
+                if name == "learner.pt":  # straight to the disk: a copy of it would not fit beside a large model
+                    _save(learner, file)
+                else:
+                    file.write(json.dumps(run if name == "run.json" else hashes).encode())
                 file.flush()
                 os.fsync(file.fileno())
+            hashes[name] = _hash(part / name)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(part, final)
         _sync(folder)
@@ -75,21 +73,35 @@ def latest(folder: Path) -> Checkpoint | None:
     for place in sorted(folder.glob("step_*"), reverse=True):
         try:
             manifest = json.loads((place / "manifest.json").read_text())
-            files = {name: (place / name).read_bytes() for name in ("learner.pt", "run.json")}
-            torn = [name for name, data in files.items() if hashlib.sha256(data).hexdigest() != manifest[name]]
+            torn = [name for name in ("learner.pt", "run.json") if _hash(place / name) != manifest[name]]
+            run = (place / "run.json").read_text()
         except (OSError, ValueError, KeyError, TypeError) as error:
             notices.append(f"The checkpoint {place.name} cannot be read ({error}); the one before it is used.")
             continue
         if torn:
             notices.append(f"The checkpoint {place.name} is torn ({', '.join(torn)}); the one before it is used.")
             continue
-        learner = torch.load(io.BytesIO(files["learner.pt"]), weights_only=True, map_location="cpu")
-        return Checkpoint(int(place.name.removeprefix("step_")), learner, json.loads(files["run.json"]), tuple(notices))
+        learner = torch.load(place / "learner.pt", weights_only=True, map_location="cpu")
+        return Checkpoint(int(place.name.removeprefix("step_")), learner, json.loads(run), tuple(notices))
     if notices:
         return Checkpoint(
             0, {}, {}, (*notices, "No whole checkpoint is left; the run starts again from its first step.")
         )
     return None
+
+
+def _save(learner: Mapping[str, Any], file: IO[bytes]) -> None:
+    try:
+        torch.save(dict(learner), file)
+    except RuntimeError as error:  # torch closes its archive all the same, and complains of that over the full disk
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
+
+
+def _hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(folder: Path) -> None:

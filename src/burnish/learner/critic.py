@@ -85,7 +85,7 @@ def place_values(trunk: Policy, head: Any, rows: Sequence[Tokens], budget: int) 
     written = [number for number, tokens in enumerate(rows) if any(tokens.sampled[1:])]
     with trunk.evaluating():
         fused = Fused.of(trunk)
-        for numbers, batch in token_batches([rows[i] for i in written], budget, fused is not None):
+        for numbers, batch in token_batches([rows[i] for i in written], budget, fused is not None, not trunk.lays_out):
             hidden_NE = predicting_states(trunk, batch.to(trunk.device), fused)
             flat = iter(head_values(head, hidden_NE).tolist())
             for number in (written[i] for i in numbers):

@@ -36,7 +36,8 @@ Weigh = Callable[[Sequence[Sample]], Mapping[Key, float]]
 class Optimization:
     """AdamW and its schedule; `total_updates` is what "cosine" and "linear" decay over (down to final_lr_share * lr).
 
-    layout  how rows stand in a micro-batch; see `burnish.learner.batch.batches`
+    layout                  how rows stand in a micro-batch; see `burnish.learner.batch.batches`
+    gradient_checkpointing  keep only what goes into each layer, and compute the rest again in the backward pass
     """
 
     lr: float
@@ -51,6 +52,7 @@ class Optimization:
     micro_batch_tokens: int = 8192
     updates_per_step: int = 1
     layout: Layout = "auto"
+    gradient_checkpointing: bool = False
 
     def lr_at(self, update: int) -> float:
         """The learning rate of the update-th optimizer step (0 is the first)."""
@@ -95,6 +97,9 @@ class Learner:
     ) -> None:
         self.policy, self.optimization, self.seed, self.evidence = policy, optimization, seed, evidence
         self._following = following
+        for network in (policy, critic.network if critic is not None else None):
+            if isinstance(network, Policy):
+                network.recompute_layers(optimization.gradient_checkpointing)
         self.distribution = distribution or SamplingDistribution()
         self.distribution.check_trainable()
         self.version = 0
@@ -164,7 +169,9 @@ class Learner:
         written = [number for number, tokens in enumerate(rows) if any(tokens.sampled[1:])]
         fused, budget = Fused.of(policy), self.optimization.micro_batch_tokens
         with policy.evaluating():
-            for numbers, batch in token_batches([rows[i] for i in written], budget, fused is not None):
+            for numbers, batch in token_batches(
+                [rows[i] for i in written], budget, fused is not None, not policy.lays_out
+            ):
                 (logp_N, _), _ = self._forward(policy, batch.to(policy.device), fused)
                 flat = iter(logp_N.tolist())
                 for number in (written[i] for i in numbers):
@@ -221,9 +228,9 @@ class Learner:
         settings = self.optimization
         fused, trunk = self._fused()
         tokens = sum(len(sample.tokens.ids) for sample in samples)
+        budget, layout, alone = settings.micro_batch_tokens, settings.layout, not self._lays_out()
         for learned, rows in self._told_apart(samples, objective):
-            budget, layout = settings.micro_batch_tokens, settings.layout
-            for batch in batches(rows, weights, self.version, budget, layout, fused is not None):
+            for batch in batches(rows, weights, self.version, budget, layout, fused is not None, alone):
                 with torch.set_grad_enabled(learned):
                     fields = self._see(batch.to(self.policy.device), fused, trunk)
                     loss, metrics = objective(fields)
@@ -270,6 +277,11 @@ class Learner:
             return [(True, samples)]
         heard = {sample.origin for sample in loud}
         return [(True, loud), (False, [sample for sample in samples if sample.origin not in heard])]
+
+    def _lays_out(self) -> bool:
+        """Whether rows may stand otherwise than whole: both networks can do it."""
+        critic = self.critic.network if self.critic is not None else None
+        return self.policy.lays_out and (not isinstance(critic, Scorer) or critic.lays_out)
 
     def _fused(self) -> tuple[Fused | None, Fused | None]:
         """The compiled path of the policy and of a critic's own trunk; neither where one of the two needs the module's layout."""

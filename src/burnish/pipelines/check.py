@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from burnish.config import RunConfig
-from burnish.errors import ModelError, TrainingError
+from burnish.engine.choice import engine_of, notices
+from burnish.engine.embedded import EmbeddedEngine
+from burnish.errors import TrainingError
 from burnish.evaluate.probe import ProbeReport
 from burnish.evaluate.probe import probe as hack_probe
-from burnish.pipelines.setting import Setting, adapted, annotation_of, critic_of, engine_of, prepare, sampling_with
-from burnish.policy.adapters import is_adapted
-from burnish.policy.model import Policy
+from burnish.pipelines.memory import memory
+from burnish.pipelines.setting import Setting, adapted, annotation_of, critic_of, prepare, sampling_with
+from burnish.policy.fused import Fused
 from burnish.run.local import at_rest
 from burnish.tasks.splits import check_golds
 from burnish.verify.pool import Pool
@@ -31,7 +29,7 @@ def check(config: RunConfig, prompts: int = 16) -> dict[str, Any]:
     setting = prepare(config, refuse_golds=False)
     critic_of(setting, setting.recipe.needs(config.steps.updates))
     setting = adapted(setting)
-    task = setting.task
+    task, engine = setting.task, engine_of(setting.policy, config.sampling)
     problems = [*task.held_out(), *task.train(config.seed).take(task.train_size or ENDLESS)]
     failures = check_golds(task, problems)
     findings: dict[str, Any] = {
@@ -42,9 +40,12 @@ def check(config: RunConfig, prompts: int = 16) -> dict[str, Any]:
         "gold_failures": [
             {"problem": failure.problem_id, "where": failure.where, "why": failure.verdict.why} for failure in failures
         ],
-        "notices": list(setting.notices),
+        "notices": [*setting.notices, *notices(engine)],
+        "model": setting.policy.family,
+        "sampled_by": "transformers" if notices(engine) else "embedded engine",
+        "path": "compiled kernels" if Fused.serves(setting.policy) else "module",
         "parameters": setting.policy.parameters,
-        "cache": engine_of(setting).describe_cache(),
+        "cache": engine.describe_cache() if isinstance(engine, EmbeddedEngine) else None,
         "memory_gib": {name: round(size / 2**30, 3) for name, size in memory(setting).items()},
     }
     if len(problems) > 1:
@@ -80,60 +81,6 @@ def _refuse_hacks(report: ProbeReport, verifier: str) -> None:
             f"{report.problems} problems (first {worst.example}), where a blind guess is for {report.chance:.0%}; "
             f"{len(report.above)} such answers are above chance. Mend the verifier or the problems before training on them."
         )
-
-
-def memory(setting: Setting) -> dict[str, float]:
-    """Estimated bytes: float32 weights, gradients and AdamW moments, bfloat16 casts, cache, one micro-batch's activations.
-
-    Of the four models a run may hold, the policy is all but the named parts: "reference" (weights), "critic" (weights, gradients,
-    moments, casts, activations of a trunk of its own; next to nothing of a shared one) and "reward_model" (weights and casts).
-    """
-    config, steps = setting.policy.module.config.get_text_config(), setting.config.steps
-    weights = setting.policy.parameters
-    trained = sum(parameter.numel() for parameter in setting.policy.module.parameters() if parameter.requires_grad)
-    rows = min(setting.config.sampling.rows, steps.prompts * steps.samples)
-    engine = engine_of(setting)
-    at_most = rows * -(-setting.config.sampling.max_new // engine.options.page)
-    cache = min(engine.pages, at_most) * engine.page_bytes
-    wide = getattr(config, "intermediate_size", 4 * config.hidden_size)
-    per_token = config.num_hidden_layers * (14 * config.hidden_size + 5 * wide) * 3.0
-    needs = setting.recipe.needs(steps.updates)
-    kept = "reference" in needs and not is_adapted(setting.policy)  # with adapters it is the base below them
-    reference = 4.0 * weights if kept else 0.0
-    activations = per_token * setting.config.optimizer.micro_batch_tokens
-    own_trunk = "values" in needs and setting.config.critic.trunk == "own"
-    critic = 18.0 * _decoder_weights(setting.policy) + activations if own_trunk else 0.0
-    parts = {
-        "weights": 4.0 * weights,
-        "gradients": 4.0 * trained,
-        "optimizer": 8.0 * trained,
-        "casts": 2.0 * weights,
-        "reference": reference,
-        "critic": critic,
-        "reward_model": 6.0 * _weights_on_disk(setting.config.reward_model.path),
-        "cache": float(cache),
-        "activations": activations,
-    }
-    return {**parts, "total": sum(parts.values())}
-
-
-def _decoder_weights(policy: Policy) -> int:
-    """Weights of a policy without its head: what a scorer on its decoder has."""
-    return sum(parameter.numel() for parameter in policy.module.get_decoder().parameters())
-
-
-def _weights_on_disk(path: str | None) -> int:
-    """Weights of a reward model, read off its safetensors files without loading them. Raises ModelError where it has none."""
-    if path is None:
-        return 0
-    files = sorted(Path(path).glob("*.safetensors"))
-    if not files:
-        raise ModelError(f"reward_model.path {path} holds no safetensors file; name a folder that burnish rm wrote.")
-    count = 0
-    for file in files:
-        with safe_open(file, framework="numpy") as tensors:
-            count += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    return count
 
 
 def probe(setting: Setting, prompts: int) -> dict[str, float]:

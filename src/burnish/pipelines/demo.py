@@ -97,6 +97,6 @@ def advice(report: dict[str, Any]) -> Sequence[str]:
     model = report["model"]
     return (
         f'burnish sample {model} "a 3, b add 5, c times 7, d take 4, e add 2, f times 3, g add 1." --task chain',
-        f"burnish eval {model} --task chain -n 200 --samples 8 -k 8",
+        f"burnish eval {model} --task chain -n 200 --samples 8",
         f"burnish train {report['run_dir']}/config.toml out=runs/mine recipe.name=rloo      # the same run with another recipe",
     )

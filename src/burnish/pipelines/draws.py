@@ -15,7 +15,7 @@ from pathlib import Path
 from burnish.errors import DataError
 from burnish.evaluate.methods import DISCARDED, discarded
 from burnish.journal.kept import Kept
-from burnish.prompts import CLOSE_THOUGHT, OPEN_THOUGHT, check_room, response
+from burnish.prompts import CLOSE_THOUGHT, OPEN_THOUGHT, Renderer, check_room, response
 from burnish.records import Group, Key, Message, Problem, Prompt, Rollout, Sampling, Tokens
 from burnish.rollout import Sampler, Start, greedy
 from burnish.run.display import Display
@@ -32,11 +32,13 @@ class Draws:
     """Draws answers of one model to `problems` and keeps them in `folder`.
 
     sampler   with the stop tokens of the model; its sampling is that of the pool
+    renderer  the sampler's own: it also finds marks among tokens
     context   most tokens the model can hold
     sampled, kept, read   tokens generated, tokens found in the folder, tokens of prompts and beginnings read, so far
     """
 
     sampler: Sampler
+    renderer: Renderer
     problems: Sequence[Problem]
     context: int
     folder: Path
@@ -58,7 +60,7 @@ class Draws:
         starts = self._fresh(chains)
         if any(_opened(start.prompt) for start in starts):
             raise DataError("The chat template of this model opens the thought itself, so there is none to open.")
-        inserted = self.sampler.renderer.plain_ids(OPEN_THOUGHT)
+        inserted = self.renderer.plain_ids(OPEN_THOUGHT)
         return self._draw("thinking", "opened thoughts", [_followed(start, 0, inserted) for start in starts])
 
     def mended(self, before: Drawn, turn: int, ask: str) -> Drawn:
@@ -68,7 +70,7 @@ class Draws:
             [rollout] = group.rollouts
             said = Message("assistant", response(group.prompt, rollout.text))
             turns = (*self.sampler.messages(group.problem), said, Message("user", ask))
-            prompt = self.sampler.renderer.prompt(group.problem, turns)
+            prompt = self.renderer.prompt(group.problem, turns)
             starts.append(Start.fresh(group.problem, prompt, key.index))
         return self._draw(
             _named("mended", ask, str(turn)), f"mended {turn} times" if turn > 1 else "mended once", starts
@@ -80,7 +82,7 @@ class Draws:
         The beginning of an answer is what a sampler with that limit would have drawn, so only what follows is drawn anew.
         Answers whose thought ends sooner, or that do not think, stay as they are.
         """
-        inserted = self.sampler.renderer.plain_ids(CLOSE_THOUGHT + opener)
+        inserted = self.renderer.plain_ids(CLOSE_THOUGHT + opener)
         starts = []
         for group in before.values():
             thought = self.thought(group)
@@ -94,7 +96,7 @@ class Draws:
 
     def waited(self, before: Drawn, turn: int, word: str) -> Drawn:
         """The same answers with the end of the thought taken back: `word` is written in its place, and the model goes on."""
-        inserted = self.sampler.renderer.plain_ids(word)
+        inserted = self.renderer.plain_ids(word)
         starts, taken = [], {}
         for key, group in before.items():
             thought = self.thought(group)
@@ -110,7 +112,7 @@ class Draws:
     def thought(self, group: Group) -> Thought | None:
         """Where the thought of an answer stands among the tokens behind its prompt; None where it has none."""
         [rollout] = group.rollouts
-        ids, find = rollout.tokens.ids[len(group.prompt.ids) :], self.sampler.renderer.find
+        ids, find = rollout.tokens.ids[len(group.prompt.ids) :], self.renderer.find
         opening = (0, 0) if _opened(group.prompt) else find(ids, OPEN_THOUGHT)
         closing = find(ids, CLOSE_THOUGHT)
         if opening is None or (closing is not None and closing[0] < opening[1]):

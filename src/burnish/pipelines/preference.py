@@ -19,8 +19,8 @@ from burnish.errors import DataError, ModelError
 from burnish.learner.learner import Learner
 from burnish.pipelines import rows, supervised
 from burnish.pipelines.rows import Preferred
+from burnish.policy import adapters
 from burnish.policy.model import Policy
-from burnish.policy.model import load as load_policy
 from burnish.prompts import Renderer
 from burnish.records import Key, Notes, Sample, Tokens
 from burnish.run.course import Order
@@ -143,7 +143,7 @@ def _scored(config: PreferenceConfig, learner: Learner, tokens: Sequence[Tokens]
     """Under the reference: the start itself (its adapters, still at zero, change nothing), or the model that the config names."""
     if config.reference.path is None:
         return learner.log_probs(tokens)
-    other = load_policy(config.reference.path, config.model.compute, device=config.model.device)
+    other = adapters.start(config.reference.path, config.model.compute, config.model.device)
     if not _same_tokenizer(other, learner.policy):
         raise ModelError(
             f"The reference {config.reference.path} has another tokenizer than {config.model.path}, so their log-probabilities cannot "

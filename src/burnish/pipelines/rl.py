@@ -14,6 +14,7 @@ import torch
 
 from burnish.algos.steering import Steered
 from burnish.config import RunConfig, differences, dumps, load
+from burnish.engine.choice import notices
 from burnish.errors import ResumeError
 from burnish.evaluate import harness
 from burnish.evaluate.statistics import paired_difference
@@ -40,6 +41,7 @@ from burnish.rollout import Sampler
 from burnish.run.display import Display
 from burnish.run.local import COLUMNS, Cadence, LocalRun, Refill, at_rest
 from burnish.run.stored import Stored
+from burnish.verify import identity
 
 MEASURING = (("rollouts", "answers judged", "{:.0f}"), ("pass", "right so far", "{:6.1%}"))
 
@@ -62,7 +64,7 @@ def train(
     journal = Journal.open(out) if going_on else Journal.create(out, dumps(config), {"run": config.seed})
     steps = config.steps
     with sampling_with(setting) as sampler, Display("reinforcement learning", steps.total, COLUMNS, quiet) as display:
-        for notice in setting.notices:
+        for notice in (*setting.notices, *notices(sampler.engine)):
             display.note(notice)
         problems = setting.task.held_out()[: config.evaluate.problems]
         base, before = _measure("base", sampler, problems, setting, out, quiet) if problems else (None, [])
@@ -145,7 +147,13 @@ def _measure(
                 display.step(seen, {"rollouts": seen, "pass": right / seen})
 
         report, groups = harness.evaluate(
-            sampler, problems, samples, setting.config.evaluate.ks, at_rest(setting.sampling, setting.config.seed), tick
+            sampler,
+            problems,
+            samples,
+            setting.config.evaluate.ks,
+            at_rest(setting.sampling, setting.config.seed),
+            tick,
+            identity(setting.task.verifier),
         )
     try:
         stored.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,8 @@ from pathlib import Path
 from statistics import median_low as median
 from typing import Any
 
-from burnish.engine.embedded import EmbeddedEngine
+from burnish.engine.choice import engine_for
+from burnish.engine.choice import notices as engine_notices
 from burnish.errors import ConfigError, DataError, InputError, ModelError, ResumeError
 from burnish.evaluate import methods as measured
 from burnish.evaluate.methods import METHODS, WITH_REWARD_MODEL
@@ -26,9 +27,9 @@ from burnish.learner.critic import REWARD_PART, annotated
 from burnish.pipelines.draws import ANSWERS_AT_ONCE, Drawn, Draws
 from burnish.pipelines.rows import encoder
 from burnish.pipelines.scale_plan import Plan, check
+from burnish.policy.adapters import load as load_policy
 from burnish.policy.heads import Scorer, load_scorer
 from burnish.policy.model import Policy, tune_allocator, weights_mark
-from burnish.policy.model import load as load_policy
 from burnish.prompts import Renderer, check_room
 from burnish.records import Group, Key, Problem
 from burnish.rollout import Sampler
@@ -69,6 +70,7 @@ def scale(plan: Plan, resume: bool = False, quiet: bool = False) -> dict[str, An
     _begin(place, _source(plan, task, policy), resume)
     with Pool(task.verifier, plan.judged.workers, plan.judged.deadline_s) as judges:
         draws = [_draws(plan, task, problems, policy, judges, place, quiet)]
+        notices += engine_notices(draws[0].sampler.engine)
         gathered = _gather(plan, methods, draws[0], notices)
         beside = None
         if other is not None:
@@ -148,7 +150,7 @@ def _scored(scorer: Scorer, pool: Drawn, encode: Any, quiet: bool) -> Drawn:
 def _check_room(plan: Plan, task: Task, problems: Sequence[Problem], policies: Sequence[Policy]) -> None:
     """Before anything is written: the prompts and one answer fit each model."""
     for policy in policies:
-        renderer = Renderer(policy.tokenizer, plan.judged.system)
+        renderer = Renderer(policy.tokenizer, plan.judged.system, thinking=plan.judged.thinking)
         prompts = [renderer.prompt(problem, task.messages(problem)) for problem in problems]
         check_room(prompts, plan.sampling.max_new, policy.context)
 
@@ -162,6 +164,7 @@ def _source(plan: Plan, task: Task, policy: Policy) -> dict[str, Any]:
         "options": dict(plan.options),
         "verifier": identity(task.verifier),
         "system": plan.judged.system,
+        "thinking": plan.judged.thinking,
         **sampling,
     }
 
@@ -197,11 +200,11 @@ def _begin(place: Path, source: Mapping[str, Any], resume: bool) -> None:
 def _draws(
     plan: Plan, task: Task, problems: Sequence[Problem], policy: Policy, judges: Pool, place: Path, quiet: bool
 ) -> Draws:
-    sampling = at_rest(replace(plan.sampling, stop_ids=policy.stop_ids), plan.sampling.seed)
-    sampler = Sampler(
-        EmbeddedEngine(policy), Renderer(policy.tokenizer, plan.judged.system), judges, task.messages, sampling
-    )
-    return Draws(sampler, problems, policy.context, place, quiet)
+    renderer = Renderer(policy.tokenizer, plan.judged.system, thinking=plan.judged.thinking)
+    stops = renderer.stop_ids(policy.stop_ids)
+    sampling = at_rest(replace(plan.sampling, stop_ids=stops), plan.sampling.seed)
+    sampler = Sampler(engine_for(policy), renderer, judges, task.messages, sampling)
+    return Draws(sampler, renderer, problems, policy.context, place, quiet)
 
 
 def _gather(plan: Plan, methods: list[str], draws: Draws, notices: list[str]) -> Gathered:

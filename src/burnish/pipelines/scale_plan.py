@@ -69,11 +69,12 @@ class Compared:
 
 @dataclass(frozen=True)
 class Judged:
-    """What stands before every problem, and who judges the answers."""
+    """What stands before every problem, whether the chat template's thinking mode is on, and who judges the answers."""
 
     system: str | None = None
     workers: int = 2
     deadline_s: float = 5.0
+    thinking: bool | None = None
 
 
 @dataclass(frozen=True)

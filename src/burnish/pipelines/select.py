@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.config import SelectConfig, dumps
+from burnish.engine.choice import engine_of, notices
 from burnish.errors import DataError
 from burnish.journal import Journal
 from burnish.journal.files import encode, write_atomic
@@ -22,9 +23,8 @@ from burnish.learner.critic import REWARD_PART, annotated
 from burnish.metrics import Share
 from burnish.pipelines import supervised
 from burnish.pipelines.rows import encoder
-from burnish.pipelines.setting import engine_for
+from burnish.policy.adapters import load as load_policy
 from burnish.policy.heads import load_scorer
-from burnish.policy.model import load as load_policy
 from burnish.policy.model import tune_allocator
 from burnish.prompts import Renderer, check_room
 from burnish.records import Group, Rollout, Sampling
@@ -149,10 +149,11 @@ def _sampled(config: SelectConfig, going_on: bool, quiet: bool) -> tuple[list[Gr
     assert source.model is not None and source.task is not None
     task = load_task(source.task, source.options)
     policy = load_policy(source.model)
-    renderer = Renderer(policy.tokenizer, source.system)
+    renderer = Renderer(policy.tokenizer, source.system, thinking=source.thinking)
     problems = task.train(config.seed).take(min(source.problems, task.train_size or source.problems))
     problems = list({problem.id: problem for problem in problems}.values())
-    sampling = Sampling(config.sampling.temperature, 1.0, 0, config.sampling.max_new, policy.stop_ids, config.seed)
+    stops = renderer.stop_ids(policy.stop_ids)
+    sampling = Sampling(config.sampling.temperature, 1.0, 0, config.sampling.max_new, stops, config.seed)
     prompts = [renderer.prompt(problem, task.messages(problem)) for problem in problems]
     check_room(prompts, sampling.max_new, policy.context)
     out = Path(config.out)
@@ -165,7 +166,10 @@ def _sampled(config: SelectConfig, going_on: bool, quiet: bool) -> tuple[list[Gr
     ):
         if done:
             display.note(f"Going on after {len(groups)} of {len(problems)} problems.")
-        sampler = Sampler(engine_for(policy, config.sampling), renderer, pool, task.messages, sampling)
+        engine = engine_of(policy, config.sampling)
+        for notice in notices(engine):
+            display.note(notice)
+        sampler = Sampler(engine, renderer, pool, task.messages, sampling)
         right = drawn = 0
         for step, first in enumerate(range(0, len(problems), SAMPLED_AT_ONCE), start=1):
             if step <= done:

@@ -15,8 +15,8 @@ import torch
 
 from burnish.algos import losses, recipes
 from burnish.algos.reward import Part
-from burnish.config import CriticConfig, RunConfig, SamplingConfig, load
-from burnish.engine.embedded import EmbeddedEngine, Options
+from burnish.config import CriticConfig, RunConfig, load
+from burnish.engine.choice import engine_of
 from burnish.errors import ConfigError, DataError, ModelError
 from burnish.learner.critic import REWARD_PART, Critic, annotated, shared_head
 from burnish.learner.learner import Following
@@ -24,7 +24,6 @@ from burnish.pipelines.rows import encoder
 from burnish.policy import adapters
 from burnish.policy.heads import Scorer, load_scorer, scorer_from
 from burnish.policy.model import Policy, tune_allocator
-from burnish.policy.model import load as load_policy
 from burnish.prompts import Renderer, check_room
 from burnish.records import Group, Problem, Prompt, Sampling
 from burnish.rollout import Sampler
@@ -86,9 +85,11 @@ def prepare(config: RunConfig, look_at: int = 64, refuse_golds: bool = True) -> 
         raise DataError(
             f"{len(leaks)} held-out problems stand in the training split too; a score on them would mean nothing. Remove them."
         )
-    policy = load_policy(config.model.path, config.model.compute, device=config.model.device)
-    renderer = Renderer(policy.tokenizer, config.task.system)
-    sampling = Sampling(config.sampling.temperature, 1.0, 0, config.sampling.max_new, policy.stop_ids, config.seed)
+    policy = adapters.start(config.model.path, config.model.compute, config.model.device)
+    asked = config.task
+    renderer = Renderer(policy.tokenizer, asked.system, asked.template_options, asked.thinking)
+    stops = renderer.stop_ids(policy.stop_ids)
+    sampling = Sampling(config.sampling.temperature, 1.0, 0, config.sampling.max_new, stops, config.seed)
     setting = Setting(config, policy, task, renderer, recipe, sampling, notices)
     _check_parts(setting, some)
     check_room(
@@ -221,31 +222,11 @@ def annotation_of(setting: Setting) -> Callable[[list[Group]], list[Group]] | No
     return lambda groups: annotated(model, groups, encode, config.optimizer.micro_batch_tokens)
 
 
-def engine_of(setting: Setting) -> EmbeddedEngine:
-    """The engine that the section `sampling` asks for."""
-    return engine_for(setting.policy, setting.config.sampling)
-
-
-def engine_for(policy: Policy, chosen: SamplingConfig) -> EmbeddedEngine:
-    """An engine with these settings over the policy; a model that guesses ahead is loaded in the policy's precision."""
-    options = Options.of(chosen.rows, chosen.cache_gib, chosen.cache, chosen.weights, chosen.drafts)
-    draft = None
-    if chosen.drafts not in ("off", "lookup"):
-        if not Path(chosen.drafts).expanduser().is_dir():
-            raise ConfigError(
-                f'sampling.drafts is {chosen.drafts!r}, which is no folder; it takes "off", "lookup", or the folder of a smaller model '
-                "with the same vocabulary."
-            )
-        compute = "bfloat16" if policy.compute is torch.bfloat16 else "float32"
-        draft = load_policy(chosen.drafts, compute, device=str(policy.device))
-    return EmbeddedEngine(policy, options=options, draft=draft)
-
-
 @contextmanager
 def sampling_with(setting: Setting) -> Iterator[Sampler]:
     """An engine and a verifier pool for the setting."""
     config = setting.config
-    engine = engine_of(setting)
+    engine = engine_of(setting.policy, config.sampling)
     with Pool(setting.task.verifier, config.verify.workers, config.verify.deadline_s) as pool:
         yield Sampler(engine, setting.renderer, pool, setting.task.messages, setting.sampling)
 

@@ -16,7 +16,6 @@ from burnish.errors import ConfigError
 from burnish.learner.learner import Learner
 from burnish.metrics import Mean, Metrics
 from burnish.pipelines import rows, supervised
-from burnish.policy.attention import NAME
 from burnish.prompts import Renderer
 from burnish.records import Key, Sample
 from burnish.run.course import Order
@@ -33,7 +32,7 @@ def sft(config: SftConfig, resume: bool = False, quiet: bool = False) -> dict[st
     """Train, measure the loss on held-out rows before and after, save; returns the report. Raises InputError for bad input."""
     going_on = supervised.begin(config, resume)
     policy = supervised.start(config, lambda: rows.texts(config.data.train))
-    if config.packing and policy.module.config._attn_implementation != NAME:
+    if config.packing and not policy.lays_out:
         raise ConfigError(
             f"packing = true cannot be had with {type(policy.module).__name__}, whose attention is its own; set packing = false."
         )

@@ -58,7 +58,7 @@ def start(config: Any, texts: Callable[[], Iterable[str]]) -> Policy:
     """
     tune_allocator()
     if config.model.path != "scratch":
-        return load_policy(config.model.path, config.model.compute, device=config.model.device)
+        return adapters.start(config.model.path, config.model.compute, config.model.device)
     kept = Path(config.out) / "start"
     if not (kept / "config.json").is_file():
         shape = config.scratch.model_dump()

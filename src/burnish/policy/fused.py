@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from burnish.policy import fused_layer, kernels
 from burnish.policy.fused_layer import BF, STEP, Angles, Layer, PackedRows, Product, RowsLayer, norm_backward
-from burnish.policy.model import LOGITS_CHUNK, Policy
+from burnish.policy.model import Policy
+from burnish.policy.sampling import LOGITS_CHUNK
 
 FAMILIES = tuple(
     family + head
@@ -63,7 +64,6 @@ class Fused:
             and D % 32 == 0
             and D <= 256
             and all(width % 16 == 0 for width in wide)
-            and not getattr(policy.module.get_decoder(), "gradient_checkpointing", False)
             and kernels.library() is not None
         )
 
@@ -77,6 +77,7 @@ class Fused:
         self._rotary = decoder.rotary_emb
         self.angles = Angles(torch.empty(0), torch.empty(0))
         self._layers = [Layer(layer, library, self.angles, product) for layer in decoder.layers]
+        self._again = bool(getattr(decoder, "gradient_checkpointing", False))
         self._norm_weight: Tensor = decoder.norm.weight
         self._norm = decoder.norm.weight.detach().float()
         self._epsilon = float(decoder.norm.variance_epsilon)
@@ -109,7 +110,7 @@ class Fused:
         rows = replace(rows, position_N=F.pad(rows.position_N, (0, padding)))
         for layer in self._layers:
             if torch.is_grad_enabled():
-                hidden_NE = RowsLayer.apply(hidden_NE, layer, rows, *layer.parameters)  # type: ignore[no-untyped-call]
+                hidden_NE = RowsLayer.apply(hidden_NE, layer, rows, self._again, *layer.parameters)  # type: ignore[no-untyped-call]
             else:
                 hidden_NE, _ = layer.forward(hidden_NE, rows)
         return hidden_NE[:N]

@@ -266,13 +266,15 @@ class Layer:
 
 
 class RowsLayer(torch.autograd.Function):
-    """A layer over rows, as one node of the graph."""
+    """A layer over rows, as one node of the graph. With `again` only its input is kept, and the backward runs it again."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_NE: Tensor, layer: Layer, rows: PackedRows, *parameters: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, hidden_NE: Tensor, layer: Layer, rows: PackedRows, again: bool, *parameters: Tensor | None
+    ) -> Tensor:
         with torch.autocast("cpu", enabled=False):
             out_NE, kept = layer.forward(hidden_NE, rows)
-        ctx.save_for_backward(hidden_NE, *vars(kept).values())
+        ctx.save_for_backward(hidden_NE, *(() if again else vars(kept).values()))
         ctx.layer, ctx.rows = layer, rows
         ctx.dtypes = [None if parameter is None else parameter.dtype for parameter in parameters]
         return out_NE
@@ -280,9 +282,10 @@ class RowsLayer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_NE: Tensor) -> tuple[Any, ...]:
         hidden_NE, *saved = ctx.saved_tensors
-        grad, grads = ctx.layer.backward(hidden_NE, Kept(*saved), ctx.rows, grad_NE.contiguous())
+        kept = Kept(*saved) if saved else ctx.layer.forward(hidden_NE, ctx.rows)[1]
+        grad, grads = ctx.layer.backward(hidden_NE, kept, ctx.rows, grad_NE.contiguous())
         cast = (None if g is None else g.to(dtype) for g, dtype in zip(grads, ctx.dtypes, strict=True))
-        return grad, None, None, *cast
+        return grad, None, None, None, *cast
 
 
 def norm(call: Kernels, hidden_NE: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:

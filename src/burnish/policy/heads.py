@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from burnish.errors import ModelError
-from burnish.policy.attention import NAME
 from burnish.policy.model import Policy, _compute_dtype, _quiet
+from burnish.policy.proof import attention_of, check_attention
 
 
 @dataclass
@@ -84,10 +84,11 @@ def load_scorer(name: str, compute: str = "auto", device: str = "cpu") -> Scorer
                     f"{name} holds a {config.architectures[0]}, which gives no scores; name a reward model (burnish rm makes one)."
                 )
             tokenizer = AutoTokenizer.from_pretrained(name)
-            cls = AutoModelForSequenceClassification._model_mapping[type(config)]
-            attention = NAME if getattr(cls, "_supports_attention_backend", False) else "eager"
             module, loading = AutoModelForSequenceClassification.from_pretrained(
-                name, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
+                name,
+                dtype=torch.float32,
+                attn_implementation=attention_of(config, AutoModelForSequenceClassification),
+                output_loading_info=True,
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -96,4 +97,6 @@ def load_scorer(name: str, compute: str = "auto", device: str = "cpu") -> Scorer
         raise ModelError(f"The reward model {name} lacks some of its weights, first {min(loading['missing_keys'])}.")
     if module.config.num_labels != 1:
         raise ModelError(f"{name} gives {module.config.num_labels} numbers a row; a reward model gives one.")
-    return Scorer(module.to(device), tokenizer, _compute_dtype(compute, device))
+    scorer = Scorer(module.to(device), tokenizer, _compute_dtype(compute, device))
+    check_attention(scorer)
+    return scorer

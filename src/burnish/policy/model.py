@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import json
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -25,11 +28,9 @@ from transformers.utils import logging as transformers_logging
 
 from burnish.errors import ConfigError, ModelError
 from burnish.policy import attention
-from burnish.policy.sampling import SamplingDistribution
-from burnish.policy.tokenizer import PLAIN_TEMPLATE
-
-LOGITS_CHUNK = 1 << 24
-"""Logits held at once, in numbers: 64 MiB in float32. A chunk is recomputed in the backward pass."""
+from burnish.policy.proof import attention_of, check_attention, check_logits, first_line
+from burnish.policy.sampling import LOGITS_CHUNK, SamplingDistribution
+from burnish.policy.tokenizer import plain_template
 
 
 @dataclass
@@ -48,9 +49,33 @@ class Policy:
         return torch.device(next(self.module.parameters()).device)
 
     @property
+    def decoder(self) -> Any:
+        """The module without its head."""
+        found = self.module.get_decoder()
+        return self.module.base_model if found is self.module else found  # Llama 4 names itself
+
+    @property
+    def family(self) -> str:
+        """The class transformers has for it, below adapters: "Qwen3ForCausalLM"."""
+        return type(getattr(self.module, "get_base_model", lambda: self.module)()).__name__
+
+    @property
+    def lays_out(self) -> bool:
+        """Whether rows may share a prompt or be packed: all that looks from one token to another is our attention.
+
+        Where it is not (recurrent layers, attention of the family's own), every row stands alone and is sampled by transformers.
+        """
+        return bool(self.module.config._attn_implementation == attention.NAME)
+
+    @property
     def context(self) -> int:
         """The longest row it takes, in tokens."""
-        return int(getattr(self.module.config, "max_position_embeddings", 1 << 30) or 1 << 30)
+        return int(getattr(self.module.config.get_text_config(), "max_position_embeddings", 1 << 30) or 1 << 30)
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the head; a tokenizer may fill fewer."""
+        return int(self.module.config.get_text_config().vocab_size)
 
     @property
     def parameters(self) -> int:
@@ -64,6 +89,21 @@ class Policy:
         configured = getattr(generation, "eos_token_id", None)
         ids.update(configured if isinstance(configured, list) else [configured])
         return tuple(sorted(int(i) for i in ids if i is not None))
+
+    def recompute_layers(self, on: bool) -> None:
+        """Whether a backward pass computes each layer again from what went into it (gradient checkpointing, Chen et al. 2016).
+
+        Raises ConfigError where the family cannot.
+        """
+        module = getattr(self.module, "get_base_model", lambda: self.module)()
+        if on and not module.supports_gradient_checkpointing:
+            raise ConfigError(f"optimizer.gradient_checkpointing cannot be had with {self.family}; leave it out.")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # transformers is about to rename it
+            if on:
+                module.gradient_checkpointing_enable({"use_reentrant": False})
+            elif any(getattr(one, "gradient_checkpointing", False) for one in module.modules()):
+                module.gradient_checkpointing_disable()
 
     def precision(self) -> Any:
         """The context every forward pass runs in."""
@@ -83,21 +123,27 @@ class Policy:
 
     def hidden(self, ids_BT: Tensor, **kwargs: Any) -> Tensor:
         """The last hidden states [B, T, E]; rows are padded on the right. `kwargs` reach the attention function."""
-        decoder = self.module.get_decoder()
         kwargs.setdefault("use_cache", False)
-        output: Tensor = decoder(input_ids=ids_BT, **kwargs).last_hidden_state
+        output: Tensor = self.decoder(input_ids=ids_BT, **kwargs).last_hidden_state
         return output
 
     def logits(self, hidden_NE: Tensor) -> Tensor:
         """Logits [N, V] of hidden states, with the scalings of the families that have them."""
-        config = self.module.config
+        config = self.module.config.get_text_config()
         logits_NV: Tensor = self.module.get_output_embeddings()(hidden_NE)
         if (divisor := getattr(config, "logits_scaling", None)) is not None:  # Granite
             logits_NV = logits_NV / divisor
         if (factor := getattr(config, "logit_scale", None)) is not None:  # Cohere
             logits_NV = logits_NV * factor
-        if (cap := getattr(config, "final_logit_softcapping", None)) is not None:  # Gemma 2
-            logits_NV = torch.tanh(logits_NV / cap) * cap
+        if (factor := getattr(config, "lm_head_multiplier", None)) is not None:  # Falcon H1
+            logits_NV = logits_NV * factor
+        for name in (
+            "final_logit_softcapping",
+            "logits_soft_cap",
+            "output_logit_soft_cap",
+        ):  # Gemma 2, RecurrentGemma, xLSTM
+            if (cap := getattr(config, name, None)) is not None:
+                logits_NV = torch.tanh(logits_NV / cap) * cap
         return logits_NV
 
     def log_probs_of(
@@ -108,7 +154,7 @@ class Policy:
         At most LOGITS_CHUNK logits exist at a time, forward and backward.
         """
         distribution.check_trainable()
-        rows = max(1, LOGITS_CHUNK // int(self.module.config.vocab_size))
+        rows = max(1, LOGITS_CHUNK // self.vocabulary)
         if hidden_NE.shape[0] <= rows:
             return self._score(hidden_NE, targets_N, distribution.temperature)
         parts = []
@@ -138,6 +184,59 @@ def load(name: str, compute: str = "auto", weights: str = "float32", device: str
     compute  "auto" (bfloat16 where the processor has it), "bfloat16" or "float32"
     weights  the dtype the weights are kept in: "float32" for training
     """
+    source = whole_folder(name)
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            config = AutoConfig.from_pretrained(source)
+            module, loading = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=getattr(torch, weights),
+                attn_implementation=attention_of(config, AutoModelForCausalLM),
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # named below, in our words
+            )
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        ImportError,
+        AttributeError,
+        SafetensorError,
+        StrictDataclassError,
+    ) as error:
+        reason = " ".join(str(error).split()) if isinstance(error, StrictDataclassError) else first_line(error)
+        raise ModelError(f"The model {name} cannot be loaded: {reason}") from error
+    if lacking := sorted(loading["missing_keys"]):  # transformers would go on with random numbers in their place
+        raise ModelError(
+            f"The model {name} lacks {len(lacking)} of its weights, first {lacking[0]}; its files do not go with its config.json."
+        )
+    if other := sorted(loading["mismatched_keys"]):
+        key, there, here = other[0]
+        raise ModelError(
+            f"The model {name} has {len(other)} weights of another shape than its config.json says, first {key}: {tuple(there)} "
+            f"instead of {tuple(here)}."
+        )
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"The tokenizer of {name} has no end-of-sequence token; set eos_token in tokenizer_config.json."
+        )
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = plain_template(tokenizer)
+    policy = Policy(module.to(device), tokenizer, _compute_dtype(compute, device))
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= policy.vocabulary:
+        raise ModelError(
+            f"The tokenizer of {name} has tokens up to number {largest}, but the model has {policy.vocabulary}: they are no pair."
+        )
+    check_attention(policy)
+    check_logits(policy, name)
+    return policy
+
+
+def whole_folder(name: str) -> str:
+    """What transformers is to load: the folder of a local model, or a hub name. Raises ModelError for a folder that lacks something."""
     folder = Path(name).expanduser()
     local = folder.is_dir()
     beside = folder.parent != Path() and folder.parent.is_dir()  # runs/missing, where runs is here: no hub name
@@ -145,39 +244,21 @@ def load(name: str, compute: str = "auto", weights: str = "float32", device: str
         raise ModelError(
             f"The model folder {name} does not exist; check model.path, or give a hub name such as Qwen/Qwen3-0.6B."
         )
-    source = str(folder) if local else name
-    if local and not (folder / "config.json").is_file():
+    if not local:
+        return name
+    if not (folder / "config.json").is_file():
         raise ModelError(f"The folder {name} holds no model: there is no config.json in it.")
-    if local and not any((folder / file).is_file() for file in _TOKENIZER_FILES):
+    if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
         raise ModelError(
             f"The model folder {name} holds no tokenizer (none of {', '.join(_TOKENIZER_FILES)}); save one beside the weights."
         )
-    try:
-        with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(source)
-            module, loading = AutoModelForCausalLM.from_pretrained(
-                source,
-                dtype=getattr(torch, weights),
-                attn_implementation=_supported(source),
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"The model {name} cannot be loaded: {reason}") from error
-    if loading["missing_keys"]:  # transformers would go on with random numbers in their place
-        raise ModelError(
-            f"The model {name} lacks {len(loading['missing_keys'])} of its weights, first {min(loading['missing_keys'])}; its files "
-            "do not go with its config.json."
-        )
-    if tokenizer.eos_token_id is None:
-        raise ModelError(
-            f"The tokenizer of {name} has no end-of-sequence token; set eos_token in tokenizer_config.json."
-        )
-    if not tokenizer.chat_template:
-        tokenizer.chat_template = PLAIN_TEMPLATE
-    policy = Policy(module.to(device), tokenizer, _compute_dtype(compute, device))
-    _check_logits(policy, name)
-    return policy
+    for file in ("config.json", *_TOKENIZER_FILES):
+        if file.endswith(".json") and (folder / file).is_file():
+            try:
+                json.loads((folder / file).read_text())
+            except ValueError as error:  # not UTF-8 is one too
+                raise ModelError(f"{folder / file} is no whole JSON file ({error}); copy the model again.") from error
+    return str(folder)
 
 
 def weights_mark(policy: Policy) -> str:
@@ -205,14 +286,18 @@ def from_scratch(
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, StrictDataclassError) as error:
         raise ConfigError(f"model.shape cannot be made into a config: {str(error).splitlines()[0]}") from error
     state = torch.get_rng_state()
     torch.manual_seed(seed)
     with _quiet():
-        module = AutoModelForCausalLM.from_config(config, attn_implementation=attention.NAME)
+        module = AutoModelForCausalLM.from_config(
+            config, attn_implementation=attention_of(config, AutoModelForCausalLM)
+        )
     torch.set_rng_state(state)
-    return Policy(module, tokenizer, _compute_dtype(compute, "cpu"))
+    policy = Policy(module, tokenizer, _compute_dtype(compute, "cpu"))
+    check_attention(policy)
+    return policy
 
 
 def tune_allocator() -> None:
@@ -236,25 +321,6 @@ def _compute_dtype(compute: str, device: str) -> torch.dtype:
             return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
         return torch.bfloat16
     return {"bfloat16": torch.bfloat16, "float32": torch.float32}[compute]
-
-
-def _supported(source: str) -> str:
-    """Our attention where the family's classes take one from transformers' interface; otherwise the family's own."""
-    config = AutoConfig.from_pretrained(source)
-    cls = AutoModelForCausalLM._model_mapping.get(type(config), None)
-    return attention.NAME if getattr(cls, "_supports_attention_backend", False) else "eager"
-
-
-def _check_logits(policy: Policy, name: str) -> None:
-    """Our path to the logits (decoder, head, known scalings) must be the model's own. Raises ModelError where it is not."""
-    ids = torch.arange(min(8, policy.module.config.vocab_size), device=policy.device)[None]
-    with torch.inference_mode():
-        own = policy.module(input_ids=ids, use_cache=False).logits[0].float()
-        ours = policy.logits(policy.hidden(ids)[0]).float()
-    if not torch.allclose(own, ours, rtol=1e-3, atol=1e-3):
-        raise ModelError(
-            f"The model {name} scales its logits in a way Burnish does not know; its log-probabilities would be wrong."
-        )
 
 
 @contextmanager

@@ -13,6 +13,9 @@ from torch import Tensor
 from burnish.errors import EngineError
 from burnish.policy import kernels
 
+LOGITS_CHUNK = 1 << 24
+"""Logits worked on at once, in numbers: 64 MiB in float32."""
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingDistribution:
@@ -65,6 +68,11 @@ class SamplingDistribution:
             ids_B, logp_B = torch.empty(B, dtype=torch.long), torch.empty(B)
             call.draw(B, V, logits_BV, self.temperature, uniform_B.double().contiguous(), ids_B, logp_B)
             return ids_B, logp_B
+        rows = max(1, LOGITS_CHUNK // logits_BV.shape[1])
+        parts = [self._draw(*part) for part in zip(logits_BV.split(rows), uniform_B.split(rows), strict=True)]  # type: ignore[no-untyped-call]
+        return torch.cat([ids_B for ids_B, _ in parts]), torch.cat([logp_B for _, logp_B in parts])
+
+    def _draw(self, logits_BV: Tensor, uniform_B: Tensor) -> tuple[Tensor, Tensor]:
         if self.truncated:
             logits_BV = self.log_probs(logits_BV)
         else:
@@ -73,9 +81,8 @@ class SamplingDistribution:
         logits_BV = logits_BV - logits_BV.amax(-1, keepdim=True)
         mass_BV = logits_BV.exp().cumsum(-1, dtype=torch.float64)
         total_B = mass_BV[:, -1]
-        below_B = torch.nextafter(
-            total_B, torch.zeros_like(total_B)
-        )  # rounding may not lead beyond the last token with any mass
+        # Rounding may not lead beyond the last token with any mass.
+        below_B = torch.nextafter(total_B, torch.zeros_like(total_B))
         threshold_B1 = torch.minimum(uniform_B.to(mass_BV.device) * total_B, below_B)[:, None]
         ids_B1 = torch.searchsorted(mass_BV, threshold_B1, right=True).clamp_(max=mass_BV.shape[-1] - 1)
         return ids_B1[:, 0], logits_BV.gather(-1, ids_B1)[:, 0] - total_B.log().float()

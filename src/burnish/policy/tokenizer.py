@@ -29,6 +29,14 @@ PLAIN_TEMPLATE = (
 )
 """For base models whose tokenizer ships no chat template (the wording of R1-Zero's template, DeepSeek-AI 2025)."""
 
+
+def plain_template(tokenizer: PreTrainedTokenizerBase) -> str:
+    """PLAIN_TEMPLATE, with the beginning-of-text token in front where the tokenizer puts one in front of any text (Llama, Gemma)."""
+    first = tokenizer("a").input_ids[:1]
+    begins = tokenizer.bos_token_id is not None and first == [tokenizer.bos_token_id]
+    return "{{ bos_token }}" + PLAIN_TEMPLATE if begins else PLAIN_TEMPLATE
+
+
 _PIECES = r",? ?[A-Za-z]+| ?\d| ?[^\sA-Za-z\d]+|\s+"
 
 

@@ -44,6 +44,11 @@ class Stored:
         number = 0
         for step in self._files:
             for group in rollouts.as_groups(rollouts.read_rollouts(self.run_dir, step)):
+                if any(rollout.text_only for rollout in group.rollouts):
+                    raise DataError(
+                        f"{self.run_dir} holds text without token ids for {group.problem.id}, as an endpoint gives it; nothing can "
+                        "be trained on that. Sample with a model's own weights."
+                    )
                 yield number, group
                 number += 1
 

@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
+from burnish.chat import Reply
 from burnish.errors import ConfigError
 from burnish.records import Outcome, Problem, Verdict
 from burnish.verify import BadReference
 from burnish.verify.format import extract_answer, split_response
 from burnish.verify.llm_judge.cache import Cache
-from burnish.verify.llm_judge.endpoint import Call, Failure, Reply
+from burnish.verify.llm_judge.endpoint import Call, Failure
 from burnish.verify.llm_judge.rubric import EQUIVALENCE, TEMPLATE, Ballot, Form, Rubric, messages, refusal
 
 _LONGEST = {"answer": 1_000, "response": 20_000}  # characters that are judged
