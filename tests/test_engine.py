@@ -7,9 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from burnish.engine.cache import Shape, SlotCache
-from burnish.engine.embedded import EmbeddedEngine
-from burnish.engine.scheduler import Scheduler
+from burnish.engine.embedded import EmbeddedEngine, Options
 from burnish.errors import EngineError
 from burnish.learner.learner import Learner, Optimization
 from burnish.policy.model import Policy
@@ -61,7 +59,7 @@ def test_a_trace_does_not_depend_on_who_else_is_in_the_batch(subject: Policy, tr
 
 
 def test_a_trace_does_not_depend_on_the_prefill_budget(subject: Policy, traces: dict[Key, Completion]) -> None:
-    engine = EmbeddedEngine(subject, rows=64, prefill_tokens=1)
+    engine = EmbeddedEngine(subject, options=Options(rows=64, prefill_tokens=1))
     assert ids(by_key(engine.generate(requests(prompts(LENGTHS), 5, FREE)))) == ids(traces)
 
 
@@ -260,22 +258,6 @@ def test_a_prompt_is_prefilled_once_for_all_its_samples(subject: Policy) -> None
     assert engine.tokens_sampled == sum(len(completion.ids) for completion in drawn)
 
 
-def test_prompt_slots_are_fewer_than_prompts_where_rows_are_few(
-    subject: Policy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Twenty prompts of five samples on ten rows: room for eight prompts, the least there is."""
-    shapes: list[Shape] = []
-
-    def noting(shape: Shape, layers: int) -> SlotCache:
-        shapes.append(shape)
-        return SlotCache(shape, layers)
-
-    monkeypatch.setattr("burnish.engine.embedded.SlotCache", noting)
-    drawn = by_key(EmbeddedEngine(subject, rows=10).generate(requests(prompts([5] * 20), 5, FREE)))
-    assert len(drawn) == 100
-    assert shapes == [Shape(prompt_slots=8, prompt_width=5, row_slots=10, row_width=12)]
-
-
 def test_on_token_sees_every_token_of_its_key(subject: Policy) -> None:
     said: dict[Key, list[int]] = {}
     engine = EmbeddedEngine(subject, rows=3)
@@ -292,60 +274,3 @@ def test_proof_is_the_version_and_the_learners_log_probabilities(subject: Policy
     (own,) = Learner(subject, Optimization(1e-3, 1)).log_probs([Tokens(canary, (False, True, True, True), (0.0,) * 4)])
     assert version == 4
     assert logp == pytest.approx(own[1:], abs=1e-5)
-
-
-# ---- the scheduler alone
-
-
-def scheduler(samples: list[int], rows: int, slots: int) -> Scheduler:
-    listed = [
-        Request(Key(f"p{i}", j), prompt(f"p{i}", (i + 1,)), FREE)
-        for i, count in enumerate(samples)
-        for j in range(count)
-    ]
-    return Scheduler(listed, rows, slots)
-
-
-def live(subject: Scheduler) -> list[tuple[str, int]]:
-    return [tuple(request.key) for _, request in subject.live]  # type: ignore[misc]
-
-
-def test_admission_is_first_come_first_served_and_fills_the_rows() -> None:
-    one = scheduler([2, 2], rows=3, slots=2)
-    admission = one.admit()
-    assert live(one) == [("p0", 0), ("p0", 1), ("p1", 0)]
-    assert [family.slot for family in admission.families] == [0, 1]
-
-
-def test_the_last_live_row_takes_the_place_of_one_that_ended() -> None:
-    one = scheduler([4], rows=4, slots=1)
-    one.admit()
-    assert one.finish([0, 2]) == [(3, 2), (2, 0)]
-    assert live(one) == [("p0", 3), ("p0", 1)]
-
-
-def test_a_prompt_slot_is_free_again_when_its_last_row_ends() -> None:
-    one = scheduler([1, 1], rows=2, slots=1)
-    assert len(one.admit().families) == 1
-    assert one.admit().families == []
-    one.finish([0])
-    (family,) = one.admit().families
-    assert (family.prompt.problem_id, family.slot) == ("p1", 0)
-
-
-def test_a_family_admitted_in_two_parts_is_prefilled_once() -> None:
-    one = scheduler([3], rows=2, slots=1)
-    assert len(one.admit().families) == 1
-    one.finish([1])
-    second = one.admit()
-    assert second.families == []
-    assert [request.key.index for _, request in second.requests] == [2]
-
-
-def test_a_small_refill_waits_until_a_sixteenth_of_the_rows_is_free() -> None:
-    one = scheduler([64], rows=32, slots=1)
-    one.admit()
-    one.finish([0])
-    assert one.admit().requests == []
-    one.finish([0])
-    assert len(one.admit().requests) == 2

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from burnish.engine.embedded import EmbeddedEngine
+from burnish.engine.embedded import EmbeddedEngine, Options
 from burnish.learner.learner import Learner, Optimization
 from burnish.policy.sampling import SamplingDistribution
 from burnish.records import Sampling
 from tiny import FAMILIES, by_key, eager, joined, policy, prompts, requests
 
 LENGTHS = (3, 17, 1, 9, 12)
+TIGHT = Options(rows=4, prefill_tokens=24, page=16)
 STOPS = tuple(range(5, 272, 16))  # many, so that rows end at different times and their slots are used again
 
 
@@ -20,7 +21,7 @@ def test_greedy_decoding_is_transformers_own_token_for_token(family: str) -> Non
     subject = policy(family)
     given = prompts(LENGTHS)
     sampling = Sampling(temperature=0.0, max_new=24, stop_ids=STOPS)
-    drawn = by_key(EmbeddedEngine(subject, rows=4, prefill_tokens=24).generate(requests(given, 3, sampling)))
+    drawn = by_key(EmbeddedEngine(subject, options=TIGHT).generate(requests(given, 3, sampling)))
     own = eager(subject)
     for one in given:
         ids = torch.tensor([one.ids])
@@ -37,7 +38,7 @@ def test_greedy_decoding_is_transformers_own_token_for_token(family: str) -> Non
 def test_log_probabilities_are_the_learners_in_float32(family: str) -> None:
     subject = policy(family)
     listed = requests(prompts(LENGTHS), 3, Sampling(temperature=0.8, max_new=24, stop_ids=STOPS, seed=3))
-    drawn = by_key(EmbeddedEngine(subject, rows=4, prefill_tokens=24).generate(listed))
+    drawn = by_key(EmbeddedEngine(subject, options=TIGHT).generate(listed))
     rows = joined(listed, drawn)
     learner = Learner(subject, Optimization(1e-3, 1, micro_batch_tokens=100), SamplingDistribution(0.8))
     scored = learner.log_probs(rows)

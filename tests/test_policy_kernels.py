@@ -186,31 +186,77 @@ def test_nan_in_one_row_stays_in_that_row_and_shows(call: Kernels) -> None:
     assert spoiled.nonzero()[:, 0].tolist() == list(range(50, 64))
 
 
-@pytest.mark.parametrize(("window", "normed"), [(0, True), (4, False)])
-def test_a_decode_step_is_the_last_place_of_the_rows(call: Kernels, window: int, normed: bool) -> None:
-    """Keys and values are written one token at a time; the result is what attention over whole rows says of each place."""
-    prompt, own, C = 5, 6, 8
-    N = prompt + own
-    qkv = random(N, (H + 2 * K) * D).to(BF)
-    angle = torch.outer(torch.arange(20.0), 10000.0 ** -(torch.arange(D // 2) / (D // 2)))
-    cosine, sine = angle.cos().contiguous(), angle.sin().contiguous()
+def paged(
+    call: Kernels, qkv: Tensor, position: list[int], row: list[int], tiles: list[tuple[int, int, int]], table: Tensor, hole: Tensor,
+    stores: tuple[Tensor, Tensor], norms: tuple[Tensor | None, Tensor | None], angles: tuple[Tensor, Tensor], window: int,
+) -> Tensor:  # fmt: skip
+    """Write places to their pages and attend from them."""
+    N, S = len(position), stores[0].shape[2]
+    position_N, row_N = torch.tensor(position), torch.tensor(row, dtype=torch.int32)
+    index_N = position_N + torch.where(position_N < hole[0, 0], 0, hole[0, 1] - hole[0, 0])
+    place_N = table[row_N.long(), index_N // S].long() * S + index_N % S
+    query, out = torch.empty(N, H * D, dtype=BF), torch.empty(N, H * D, dtype=BF)
+    call.page_write(N, H, K, D, S, qkv.contiguous(), *norms, 1e-6, position_N, *angles, place_N, *stores, query)
+    given = (
+        torch.tensor(tiles, dtype=torch.int32),
+        H,
+        K,
+        D,
+        S,
+        query,
+        *stores,
+        table,
+        table.shape[1],
+        hole,
+        row_N,
+        index_N,
+    )
+    call.paged_attend(len(tiles), *given, 0.3, window, out)
+    return out
+
+
+@pytest.mark.parametrize("page", [16, 32, 48])
+@pytest.mark.parametrize(("window", "normed"), [(0, True), (21, False)])
+def test_over_pages_a_place_gets_what_it_gets_in_a_whole_row(
+    call: Kernels, window: int, normed: bool, page: int
+) -> None:
+    """A prompt in chunks, then two rows that share its full pages, token by token; what is not live in a page is NaN."""
+    prompt, own = 70, 40
+    whole = prompt + own
+    qkv = random(whole + own, (H + 2 * K) * D).to(BF)  # the prompt, the first row's own, the second row's own
+    angle = torch.outer(torch.arange(128.0), 10000.0 ** -(torch.arange(D // 2) / (D // 2)))
+    angles = (angle.cos().contiguous(), angle.sin().contiguous())
     norms = (random(D, seed=2), random(D, seed=3)) if normed else (None, None)
-    qk, whole = torch.empty(N, (H + K) * D, dtype=BF), torch.empty(N, H * D, dtype=BF)
-    call.norm_rotate(N, H, K, D, qkv, *norms, 1e-6, torch.arange(N), cosine, sine, qk)
-    rows = torch.tensor([[0, 0, 0, N]], dtype=torch.int32)
-    call.attend(1, torch.tensor([0, 1], dtype=torch.int32), rows, H, K, D, qk, qkv, 0.3, window, whole, None)
-    stores = [torch.full((2, K, 9, D), math.nan, dtype=BF) for _ in range(2)]
-    for store, at in zip(stores, (qk[:, H * D :], qkv[:, (H + K) * D :]), strict=True):
-        store[1, :, :prompt] = at[:prompt].view(prompt, K, D).transpose(0, 1)  # prompt slot 1; what is not live is NaN
-    mine = [torch.full((1, K, C, D), math.nan, dtype=BF) for _ in range(2)]
-    slot, length = torch.tensor([1]), torch.tensor([prompt])
+    wanted = []
+    for start in (prompt, whole):
+        joined = torch.cat([qkv[:prompt], qkv[start : start + own]])
+        qk, out = torch.empty(whole, (H + K) * D, dtype=BF), torch.empty(whole, H * D, dtype=BF)
+        call.norm_rotate(whole, H, K, D, joined, *norms, 1e-6, torch.arange(whole), *angles, qk)
+        spans, groups = torch.tensor([[0, 0, 0, whole]], dtype=torch.int32), torch.tensor([0, 1], dtype=torch.int32)
+        call.attend(1, groups, spans, H, K, D, qk, joined, 0.3, window, out, None)
+        wanted.append(out.double())
+    shared = -(-prompt // page)  # the last of them partly filled
+    pages = shared + -(-own // page)
+    table = torch.arange(2 * pages, dtype=torch.int32).flip(0).view(2, pages).contiguous()
+    table[1, :shared] = table[0, :shared]
+    hole = torch.tensor([[prompt, shared * page]] * 2, dtype=torch.int32)
+    stores = tuple(torch.full((2 * pages, K, page, D), math.nan, dtype=BF) for _ in range(2))
+
+    def run(chosen: Tensor, position: list[int], row: list[int], tiles: list[tuple[int, int, int]]) -> Tensor:
+        return paged(call, chosen, position, row, tiles, table, hole, stores, norms, angles, window)  # type: ignore[arg-type]
+
+    for first, last in ((0, 33), (33, prompt)):  # the prompt in two chunks, five places at once
+        tiles = [(i, min(5, last - first - i), (first + min(i + 5, last - first) - 1) // page + 1)
+                 for i in range(0, last - first, 5)]  # fmt: skip
+        out = run(qkv[first:last], list(range(first, last)), [0] * (last - first), tiles)
+        close(out, wanted[0][first:last], 2 * EIGHT_BITS)
     for i in range(own):
-        out = torch.empty(1, H * D, dtype=BF)
-        call.decode_attend(
-            *(1, H, K, D, qkv[prompt + i : prompt + i + 1].contiguous(), *norms, 1e-6, cosine, sine),
-            *(*stores, 9, slot, length, *mine, C, torch.tensor([i]), 0.3, window, out),
-        )
-        close(out[0], whole[prompt + i].double(), 2 * EIGHT_BITS)
+        both = torch.stack([qkv[prompt + i], qkv[whole + i]])
+        out = run(both, [prompt + i] * 2, [0, 1], [(0, 2, shared)])
+        for row in range(2):
+            close(out[row], wanted[row][prompt + i], 2 * EIGHT_BITS)
+        alone = run(both, [prompt + i] * 2, [0, 1], [(0, 1, 0), (1, 1, 0)])
+        assert torch.equal(out, alone)  # who is computed beside it changes no bit
 
 
 @pytest.mark.parametrize("vocabulary", [16, 37, 272, 5003])

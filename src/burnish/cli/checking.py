@@ -103,6 +103,7 @@ def _lines_of_run(found: dict[str, Any]) -> list[str]:
             if found["memory_gib"][part]
         )
         + ".",
+        *([f"The sampler's cache takes {found['cache']}."] if found["cache"] else []),
         f"{probe['answers']:.0f} answers sampled: {probe['pass_rate']:.0%} right, {probe['cut_off']:.0%} cut off, "
         f"{probe['no_verdict']:.0%} without a verdict; {probe['no_signal']:.0%} of the groups have no signal; "
         f"mean length {probe['mean_length']:.0f} tokens.",

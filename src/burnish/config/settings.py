@@ -75,6 +75,19 @@ class SamplingConfig(Settings):
     temperature: Rate = Field(1.0, description="Divides the logits; the learner scores under the same temperature.")
     max_new: Positive = Field(256, description="Most tokens in one completion.")
     rows: Positive = Field(512, description="Most completions decoded together by the embedded engine.")
+    cache_gib: Rate | None = Field(
+        None, description="Most memory for keys and values; half of what is free if not given."
+    )
+    cache: Literal["auto", "bfloat16"] = Field(
+        "auto", description="What they are kept in: the precision of the products, or half the memory of float32."
+    )
+    weights: Literal["auto", "int8"] = Field(
+        "auto",
+        description="Sample with the weights as they are, or rounded to eight bits (needs the compiled kernels).",
+    )
+    drafts: Text = Field(
+        "off", description='Guesses ahead: "off", "lookup" (what followed before), or the folder of a smaller model.'
+    )
 
 
 class VerifyConfig(Settings):

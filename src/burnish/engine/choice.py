@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
 
 import torch
 
-from burnish.engine.embedded import EmbeddedEngine
+from burnish.engine.embedded import EmbeddedEngine, Options
 from burnish.engine.fallback import FallbackEngine
-from burnish.errors import BurnishError, EngineError
+from burnish.errors import BurnishError, ConfigError, EngineError
+from burnish.policy import adapters
 from burnish.policy.fused import FAMILIES
 from burnish.policy.model import Policy
 from burnish.policy.sampling import SamplingDistribution
@@ -28,18 +31,62 @@ NEAR = 2e-3
 Serving = EmbeddedEngine | FallbackEngine
 
 
-def engine_for(policy: Policy, rows: int = 512) -> Serving:
+class Wanted(Protocol):
+    """What a run file's section `sampling` says of the engine."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def cache_gib(self) -> float | None: ...
+    @property
+    def cache(self) -> str: ...
+    @property
+    def weights(self) -> str: ...
+    @property
+    def drafts(self) -> str: ...
+
+
+def engine_of(policy: Policy, wanted: Wanted) -> Serving:
+    """The engine that a run file asks for; a model that guesses ahead is loaded in the policy's precision. Raises as `engine_for`."""
+    options = Options(
+        wanted.rows,
+        cache_bytes=None if wanted.cache_gib is None else int(wanted.cache_gib * 2**30),
+        cache_dtype=torch.bfloat16 if wanted.cache == "bfloat16" else None,
+        int8=wanted.weights == "int8",
+        lookup=wanted.drafts == "lookup",
+    )
+    if wanted.drafts in ("off", "lookup"):
+        return engine_for(policy, options=options)
+    if not Path(wanted.drafts).expanduser().is_dir():
+        raise ConfigError(
+            f'sampling.drafts is {wanted.drafts!r}, which is no folder; it takes "off", "lookup", or the folder of a smaller model '
+            "with the same vocabulary."
+        )
+    compute = "bfloat16" if policy.compute is torch.bfloat16 else "float32"
+    draft = adapters.load(wanted.drafts, compute, device=str(policy.device))
+    return engine_for(policy, options=options, draft=draft)
+
+
+def engine_for(policy: Policy, rows: int = 512, options: Options | None = None, draft: Policy | None = None) -> Serving:
     """The embedded engine where it can serve the policy, else transformers' generate behind the same protocol.
 
-    rows  most rows decoded together
+    rows     most rows decoded together
+    options  of the embedded engine, which hold the rows too
+    draft    a smaller policy that guesses ahead for the embedded engine
 
-    Raises EngineError where what transformers samples is not what the network says.
+    Raises EngineError where what transformers samples is not what the network says, or options would have no effect.
     """
+    options = options or Options(rows)
     if policy.lays_out and (policy.family in FAMILIES or _off(EmbeddedEngine(_exact(policy))) <= NEAR):
-        return EmbeddedEngine(policy, rows)
+        return EmbeddedEngine(policy, options=options, draft=draft)
+    if draft is not None or options != Options(options.rows):
+        raise EngineError(
+            f"{policy.family} is sampled by transformers' generate, on which sampling.cache_gib, cache, weights and drafts have no effect; "
+            "leave them out."
+        )
     for one_by_one in (False, True):
         if (off := _off(FallbackEngine(_exact(policy), one_by_one=one_by_one))) <= NEAR:
-            return FallbackEngine(policy, rows, one_by_one)
+            return FallbackEngine(policy, options.rows, one_by_one)
     said = "fails" if math.isinf(off) else f"gives log-probabilities {off:.2g} nats off those of its own forward pass"
     raise EngineError(
         f"{policy.family} cannot be sampled: transformers' generate {said}, in float32, so nothing measured or trained with it would "

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from burnish.config import RunConfig
-from burnish.engine.choice import engine_for, notices
+from burnish.engine.choice import engine_of, notices
+from burnish.engine.embedded import EmbeddedEngine
 from burnish.errors import TrainingError
 from burnish.evaluate.probe import ProbeReport
 from burnish.evaluate.probe import probe as hack_probe
@@ -28,7 +29,7 @@ def check(config: RunConfig, prompts: int = 16) -> dict[str, Any]:
     setting = prepare(config, refuse_golds=False)
     critic_of(setting, setting.recipe.needs(config.steps.updates))
     setting = adapted(setting)
-    task, engine = setting.task, engine_for(setting.policy)
+    task, engine = setting.task, engine_of(setting.policy, config.sampling)
     problems = [*task.held_out(), *task.train(config.seed).take(task.train_size or ENDLESS)]
     failures = check_golds(task, problems)
     findings: dict[str, Any] = {
@@ -44,6 +45,7 @@ def check(config: RunConfig, prompts: int = 16) -> dict[str, Any]:
         "sampled_by": "transformers" if notices(engine) else "embedded engine",
         "path": "compiled kernels" if Fused.serves(setting.policy) else "module",
         "parameters": setting.policy.parameters,
+        "cache": engine.describe_cache() if isinstance(engine, EmbeddedEngine) else None,
         "memory_gib": {name: round(size / 2**30, 3) for name, size in memory(setting).items()},
     }
     if len(problems) > 1:

@@ -89,9 +89,14 @@ def _sampling(setting: Setting) -> dict[str, float]:
     rows = min(setting.config.sampling.rows, steps.prompts * steps.samples)
     prompts = min(steps.prompts, rows)
     places = rows * setting.sampling.max_new + prompts * _prompt(setting)
-    casts = (4.0 if Fused.serves(policy) else 2.0) * _products(policy) if size == 2 else 0.0
+    sampling = setting.config.sampling
+    each = 1.0 if sampling.weights == "int8" else 4.0 if Fused.serves(policy) else 2.0
+    casts = each * _products(policy) if size == 2 else 0.0
     logits = min(20.0 * LOGITS_CHUNK, 20.0 * rows * policy.vocabulary) + 1.0 * size * rows * policy.vocabulary
-    return {"casts": casts, "cache": 2.0 * size * text.num_hidden_layers * K * D * places, "logits": logits}
+    kept = 2 if sampling.cache == "bfloat16" else size
+    cache = 2.0 * kept * text.num_hidden_layers * K * D * places
+    budget = math.inf if sampling.cache_gib is None else sampling.cache_gib * 2**30
+    return {"casts": casts, "cache": min(cache, budget), "logits": logits}
 
 
 def _places(setting: Setting) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.config import SelectConfig, dumps
-from burnish.engine.choice import engine_for, notices
+from burnish.engine.choice import engine_of, notices
 from burnish.errors import DataError
 from burnish.journal import Journal
 from burnish.journal.files import encode, write_atomic
@@ -166,7 +166,7 @@ def _sampled(config: SelectConfig, going_on: bool, quiet: bool) -> tuple[list[Gr
     ):
         if done:
             display.note(f"Going on after {len(groups)} of {len(problems)} problems.")
-        engine = engine_for(policy, config.sampling.rows)
+        engine = engine_of(policy, config.sampling)
         for notice in notices(engine):
             display.note(notice)
         sampler = Sampler(engine, renderer, pool, task.messages, sampling)

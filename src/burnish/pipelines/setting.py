@@ -16,7 +16,7 @@ import torch
 from burnish.algos import losses, recipes
 from burnish.algos.reward import Part
 from burnish.config import CriticConfig, RunConfig, load
-from burnish.engine.choice import engine_for
+from burnish.engine.choice import engine_of
 from burnish.errors import ConfigError, DataError, ModelError
 from burnish.learner.critic import REWARD_PART, Critic, annotated, shared_head
 from burnish.learner.learner import Following
@@ -72,7 +72,7 @@ def prepare(config: RunConfig, look_at: int = 64, refuse_golds: bool = True) -> 
         )
     training = task.train(config.seed).take(task.train_size or look_at)
     some = [*training[:look_at], *held_out[:look_at]]
-    notices = (*task.notices, *readiness(task.verifier, (problem.reference for problem in some)))
+    notices = (*task.notices, *readiness(task.verifier, (problem.reference for problem in some)), *_gap(config, recipe))
     failures = check_golds(task, some) if refuse_golds else []
     if failures:
         first = failures[0]
@@ -97,6 +97,16 @@ def prepare(config: RunConfig, look_at: int = 64, refuse_golds: bool = True) -> 
     )
     _check_format(setting, some)
     return setting
+
+
+def _gap(config: RunConfig, recipe: recipes.Recipe) -> list[str]:
+    """What is to be said of a sampler that rounds more than the learner does."""
+    if config.sampling.weights == "auto" or recipe.objective.correction is not None:
+        return []
+    return [
+        f'sampling.weights = "{config.sampling.weights}" samples from rounded weights, and this recipe does not weigh the difference: '
+        'recipe.options.correction = "tis" with correction_high = 2 does. gap/abs_mean shows how large it is.'
+    ]
 
 
 def _check_parts(setting: Setting, problems: Sequence[Problem]) -> None:
@@ -216,7 +226,7 @@ def annotation_of(setting: Setting) -> Callable[[list[Group]], list[Group]] | No
 def sampling_with(setting: Setting) -> Iterator[Sampler]:
     """An engine and a verifier pool for the setting."""
     config = setting.config
-    engine = engine_for(setting.policy, config.sampling.rows)
+    engine = engine_of(setting.policy, config.sampling)
     with Pool(setting.task.verifier, config.verify.workers, config.verify.deadline_s) as pool:
         yield Sampler(engine, setting.renderer, pool, setting.task.messages, setting.sampling)
 

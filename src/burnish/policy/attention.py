@@ -2,8 +2,8 @@
 
 One name, "burnish", in transformers' attention interface. What it computes depends on the `view` a caller passes through the
 module's keyword arguments: none means rows that attend to themselves (training, scoring, prefill); `SharedPrompts` means rows
-laid end to end that share their prompts; `Packed` means rows laid end to end, each on its own; a `DecodeView` means one new token
-a row that attends to what the view holds.
+laid end to end that share their prompts; `Packed` means rows laid end to end, each on its own; a `PagedView` means new tokens of
+rows whose earlier ones the view holds.
 
 Short rows use explicit products: on a CPU the library's fused kernel spends most of its time outside the arithmetic there
 (`benchmarks/attention.py` prints both sides; the crossing is beyond 512 tokens in bfloat16 and near 200 in float32). Long rows use the
@@ -32,13 +32,13 @@ EXPLICIT_MAX_TOKENS_FLOAT32 = 192
 """The same in float32, where the library gains sooner."""
 
 
-class DecodeView(Protocol):
-    """What a decode step attends to; the engine's cache implements it."""
+class PagedView(Protocol):
+    """What new tokens of rows attend to; the engine's cache implements it."""
 
     def attend(
-        self, layer: int, query_BHD: Tensor, scaling: float, sliding_window: int | None, softcap: float | None
+        self, layer: int, query_BHTD: Tensor, scaling: float, sliding_window: int | None, softcap: float | None
     ) -> Tensor:
-        """Attend from one query a row to the live cache: [B, H, D] -> [B, H, D]."""
+        """Attend from the new tokens to all that is cached, themselves included: [B, H, T, D] -> [B, T, H, D]."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def attention(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    view: DecodeView | SharedPrompts | Packed | None = None,
+    view: PagedView | SharedPrompts | Packed | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention interface: returns ([B, T, H, D], None). Rows are padded on the right, so causality is mask enough."""
@@ -140,8 +140,7 @@ def attention(
         query, key, value = view.spread(query_BHTD), view.spread(key_BKTD), view.spread(value_BKTD)
         return view.gather(causal(query, key, value, scale, sliding_window, softcap)), None
     if view is not None:
-        output_BHD = view.attend(int(module.layer_idx), query_BHTD[:, :, 0], scale, sliding_window, softcap)  # type: ignore[arg-type]
-        return output_BHD[:, None], None
+        return view.attend(int(module.layer_idx), query_BHTD, scale, sliding_window, softcap), None  # type: ignore[arg-type]
     return causal(query_BHTD, key_BKTD, value_BKTD, scale, sliding_window, softcap).transpose(1, 2), None
 
 

@@ -1,8 +1,8 @@
 """The common decoder family (Llama, Mistral, Qwen2, Qwen3) in bfloat16 on a CPU, with compiled kernels between its matrix products.
 
 It computes what the module computes under autocast, up to roundings: rows laid end to end without padding, forward and backward
-(training, scoring, prefill), and one token of every live row (decoding). Weights are cast and laid out for the products once for
-each version instead of once for each use. `tests/test_policy_fused.py` holds it to the module it replaces;
+(training, scoring), and new tokens of rows whose keys and values lie in pages (sampling). Weights are cast and laid out for the
+products once for each version instead of once for each use. `tests/test_policy_fused.py` holds it to the module it replaces;
 `benchmarks/decode.py` and `benchmarks/step.py` print speeds. Not for: other families or precisions, which go through the module.
 
 N places, B live rows, E hidden width, H query heads, K key heads, D head width, I inner width, V vocabulary.
@@ -11,7 +11,7 @@ N places, B live rows, E hidden width, H query heads, K key heads, D head width,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from burnish.policy import fused_layer, kernels
-from burnish.policy.fused_layer import BF, STEP, Angles, Layer, PackedRows, Product, RowsLayer, norm, norm_backward
+from burnish.policy.fused_layer import BF, STEP, Angles, Layer, PackedRows, Product, RowsLayer, norm_backward
 from burnish.policy.model import Policy
 from burnish.policy.sampling import LOGITS_CHUNK
 
@@ -67,7 +67,8 @@ class Fused:
             and kernels.library() is not None
         )
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, product: type[Product] = Product) -> None:
+        """product  how weights are kept; `ProductInt8` is for `step` alone"""
         library = kernels.library()
         assert library is not None
         self.call = library
@@ -75,14 +76,14 @@ class Fused:
         self._embedding: Tensor = decoder.embed_tokens.weight
         self._rotary = decoder.rotary_emb
         self.angles = Angles(torch.empty(0), torch.empty(0))
-        self._layers = [Layer(layer, library, self.angles) for layer in decoder.layers]
+        self._layers = [Layer(layer, library, self.angles, product) for layer in decoder.layers]
         self._again = bool(getattr(decoder, "gradient_checkpointing", False))
         self._norm_weight: Tensor = decoder.norm.weight
         self._norm = decoder.norm.weight.detach().float()
         self._epsilon = float(decoder.norm.variance_epsilon)
         if (head := policy.module.get_output_embeddings()) is not None:
             self._head_weight: Tensor = head.weight
-            self._head = Product([self._head_weight], [None])
+            self._head = product([self._head_weight], [None])
 
     def reach(self, position: int) -> None:
         """Have the angles [positions, D / 2] of every position up to this one."""
@@ -96,12 +97,10 @@ class Fused:
             part[0, :, :half].float().contiguous() for part in (cosine_1TD, sine_1TD)
         )
 
-    def hidden(self, rows: PackedRows, keep: Callable[[int, Tensor, Tensor], None] | None = None) -> Tensor:
+    def hidden(self, rows: PackedRows) -> Tensor:
         """Hidden states [N, E] before the last norm, in float32, with a graph where gradients are on.
 
         Inside there are more places than N, zeros behind the rows, so that sizes recur (`rounded_up`).
-
-        keep  called for every layer with its keys [N, K, D] (turned) and values [N, K, D]: a prefill stores them
         """
         self.reach(int(rows.position_N.max()))
         N = rows.end
@@ -109,25 +108,16 @@ class Fused:
         # Zeros, not some token's embedding: what a weight that went wrong holds must not come in through padding.
         hidden_NE = F.pad(F.embedding(rows.ids_N, self._embedding).float(), (0, 0, 0, padding))
         rows = replace(rows, position_N=F.pad(rows.position_N, (0, padding)))
-        for number, layer in enumerate(self._layers):
+        for layer in self._layers:
             if torch.is_grad_enabled():
                 hidden_NE = RowsLayer.apply(hidden_NE, layer, rows, self._again, *layer.parameters)  # type: ignore[no-untyped-call]
             else:
-                hidden_NE, kept = layer.forward(hidden_NE, rows)
-                if keep is not None:
-                    H, K, D = layer.heads
-                    key, value = kept.turned[:N, H * D :], kept.qkv[:N, (H + K) * D :]
-                    keep(number, key.view(N, K, D), value.view(N, K, D))
+                hidden_NE, _ = layer.forward(hidden_NE, rows)
         return hidden_NE[:N]
 
     def normed(self, hidden_NE: Tensor) -> Tensor:
         """What `hidden` gives after the last norm, [N, E] in float32, with its graph: what heads of one output read."""
         return F.rms_norm(hidden_NE, [hidden_NE.shape[1]], self._norm_weight, self._epsilon)
-
-    def logits(self, hidden_NE: Tensor) -> Tensor:
-        """Logits [N, V] in bfloat16. No gradient."""
-        normed_NE, _ = norm(self.call, hidden_NE, self._norm, self._epsilon)
-        return self._head(normed_NE)
 
     def log_probs_of(self, hidden_NE: Tensor, targets_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         """(log-probabilities_N of the targets, entropies_N without gradient), in nats. At most LOGITS_CHUNK logits at a time."""
@@ -135,53 +125,88 @@ class Fused:
         return logp_N, entropy_N
 
     def step(
-        self,
-        ids_B: Tensor,
-        slot_B: Tensor,
-        length_B: Tensor,
-        written_B: Tensor,
-        stores: Callable[[int], tuple[Tensor, Tensor, Tensor, Tensor]],
+        self, places: Places, stores: Callable[[int, int, int], tuple[Tensor, Tensor]], chosen_B: Tensor | None = None
     ) -> Tensor:
-        """Logits [B, V] in bfloat16 after one more token of every live row, whose key and value are written to its row's store.
+        """Logits [B, V] in bfloat16 after new tokens of rows over pages, of the places `chosen_B` or of all. `reach` first.
 
-        Row b occupies row slot b, reads prompt slot_B[b] of length_B[b] tokens, and has written_B[b] tokens of its own.
-        stores  layer -> keys and values of the prompts [slots, K, W, D] and of the rows [rows, K, C, D], bfloat16. `reach` first.
+        The keys and values of the new tokens are written to their places.
+        stores  (layer, K, D) -> its pages: keys [pages, K, S, D] (laid out as `kernels.cpp` says) and values [pages, K, S, D], bfloat16
         """
-        call = self.call
-        hidden_BE = F.embedding(ids_B, self._embedding)
-        B, E = hidden_BE.shape
-        delta_BE: Tensor | None = None
-        normed_BE = torch.empty(B, E, dtype=BF)
+        call, N = self.call, len(places.ids_N)
+        hidden_NE = F.embedding(F.pad(places.ids_N, (0, recurring(N) - N)), self._embedding)
+        rows, E = hidden_NE.shape  # with a tail that nobody reads, so that the products meet few shapes
+        delta_NE: Tensor | None = None
+        normed_NE = torch.empty(rows, E, dtype=BF)
         for number, layer in enumerate(self._layers):
-            H, K, D = layer.heads
-            call.add_norm(B, E, hidden_BE, delta_BE, hidden_BE, layer.norm_in, layer.epsilon, normed_BE, None)
-            qkv = layer.qkv(normed_BE)
-            prompt_key, prompt_value, row_key, row_value = stores(number)
-            attended = torch.empty(B, H * D, dtype=BF)
-            call.decode_attend(
-                *(
-                    B,
-                    H,
-                    K,
-                    D,
-                    qkv,
-                    layer.norm_q,
-                    layer.norm_k,
-                    layer.head_epsilon,
-                    self.angles.cosine,
-                    self.angles.sine,
-                ),
-                *(prompt_key, prompt_value, prompt_key.shape[2], slot_B, length_B),
-                *(row_key, row_value, row_key.shape[2], written_B, layer.scale, layer.window, attended),
-            )
+            call.add_norm(rows, E, hidden_NE, delta_NE, hidden_NE, layer.norm_in, layer.epsilon, normed_NE, None)
+            attended = self._attend(number, layer, layer.qkv(normed_NE), places, stores)
             out = layer.out(attended)
-            call.add_norm(B, E, hidden_BE, out, hidden_BE, layer.norm_post, layer.epsilon, normed_BE, None)
-            both = layer.gate_up(normed_BE)
-            inner = torch.empty(B, both.shape[1] // 2, dtype=BF)
-            call.silu_mul(B, inner.shape[1], both, inner)
-            delta_BE = layer.down(inner)
-        call.add_norm(B, E, hidden_BE, delta_BE, hidden_BE, self._norm, self._epsilon, normed_BE, None)
-        return self._head(normed_BE)
+            call.add_norm(rows, E, hidden_NE, out, hidden_NE, layer.norm_post, layer.epsilon, normed_NE, None)
+            both = layer.gate_up(normed_NE)
+            inner = torch.empty(rows, both.shape[1] // 2, dtype=BF)
+            call.silu_mul(rows, inner.shape[1], both, inner)
+            delta_NE = layer.down(inner)
+        call.add_norm(rows, E, hidden_NE, delta_NE, hidden_NE, self._norm, self._epsilon, normed_NE, None)
+        if chosen_B is None:
+            return self._head(normed_NE)[:N]
+        return self._head(normed_NE[F.pad(chosen_B, (0, recurring(len(chosen_B)) - len(chosen_B)))])[: len(chosen_B)]
+
+    def _attend(
+        self,
+        number: int,
+        layer: Layer,
+        qkv: Tensor,
+        places: Places,
+        stores: Callable[[int, int, int], tuple[Tensor, Tensor]],
+    ) -> Tensor:
+        """What every place attends to, [N and its tail, H D]: the new keys and values join the pages first."""
+        (H, K, D), N = layer.heads, len(places.ids_N)
+        keys, values = stores(number, K, D)
+        S = keys.shape[2]
+        query, attended = torch.empty(N, H * D, dtype=BF), torch.empty(qkv.shape[0], H * D, dtype=BF)
+        attended[N:] = 0.0
+        angles = (self.angles.cosine, self.angles.sine)
+        self.call.page_write(
+            *(N, H, K, D, S, qkv, layer.norm_q, layer.norm_k, layer.head_epsilon),
+            *(places.position_N, *angles, places.place_N, keys, values, query),
+        )
+        self.call.paged_attend(
+            *(len(places.tiles), places.tiles, H, K, D, S, query, keys, values),
+            *(places.table, places.table.shape[1], places.hole, places.row_N, places.index_N),
+            *(layer.scale, layer.window, attended),
+        )
+        return attended
+
+
+@dataclass(frozen=True)
+class Places:
+    """New tokens of rows over pages of S positions, laid end to end.
+
+    ids_N, position_N  int64 [N]: the token, and where it stands in its row
+    index_N  int64 [N]: where it stands in its row's pages, which may have a hole between the prompt and what follows
+    place_N  int64 [N]: where its key and value go: page * S + offset
+    row_N    int32 [N]: its row in `table` and `hole`
+    table    int32 [rows, P]: entry p is the page of a row's indices p S .. p S + S - 1
+    hole     int32 [rows, 2]: the first index of the hole and the first after it; 0, 0 for none
+    tiles    int32 [T, 3]: first place, how many places (at most 32), and how many of their first pages they share: each is read once
+    """
+
+    ids_N: Tensor
+    position_N: Tensor
+    index_N: Tensor
+    place_N: Tensor
+    row_N: Tensor
+    table: Tensor
+    hole: Tensor
+    tiles: Tensor
+
+
+def recurring(n: int) -> int:
+    """n rounded up, by a sixteenth at most from 128 on: the library keeps a compiled product for each number of rows it meets."""
+    if n <= 8:
+        return 1 << max(0, n - 1).bit_length()
+    step = max(8, 1 << (n - 1).bit_length() - 4)
+    return -(-n // step) * step
 
 
 class _Score(torch.autograd.Function):

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from burnish.policy import kernels
 from burnish.policy.kernels import Kernels
 
 PARTS = 16
@@ -96,6 +98,44 @@ class Product:
         return out
 
 
+class ProductInt8(Product):
+    """The same with every weight rounded to a whole number in -127 .. 127 times one scale an output, absmax / 127. For sampling alone.
+
+    Half the bytes of bfloat16: a pass over few places is bound by reading weights. x stays in bfloat16 and sums are in float32, so what
+    a place gets does not depend on the places beside it.
+    """
+
+    PANEL = 64
+
+    def __init__(self, weights: list[Tensor], biases: list[Tensor | None]) -> None:
+        library = kernels.library()
+        assert library is not None
+        self._call = library
+        with torch.no_grad():
+            weight_OI = torch.cat([weight.detach() for weight in weights]).float()
+            O, I = weight_OI.shape
+            behind = -O % self.PANEL
+            scale_O = weight_OI.abs().amax(1).clamp_(min=torch.finfo(torch.float32).tiny) / 127
+            whole_OI = (weight_OI / scale_O[:, None]).round_().to(torch.int8)
+            signed_OI = torch.where(whole_OI < 0, whole_OI.abs().to(torch.uint8) | 128, whole_OI.to(torch.uint8))
+            panels = F.pad(signed_OI, (0, 0, 0, behind)).view(-1, self.PANEL, I // 2, 2)
+            runs = panels.transpose(1, 2).reshape(-1, 2, 4, 8)  # as kernels.cpp says
+            self._packed = runs.transpose(1, 2).contiguous()
+            self._scale = F.pad(scale_O, (0, behind))
+            bias = torch.zeros(O) if biases[0] is None else torch.cat([bias.detach() for bias in biases])  # type: ignore[union-attr]
+            self._bias = F.pad(bias.float(), (0, behind))
+        self._shape = (O, I)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        (O, I), N = self._shape, x.shape[0]
+        out = torch.empty(N, O, dtype=BF)
+        self._call.product_int8(N, O, I, x.contiguous(), self._packed, self._scale, self._bias, out)
+        return out
+
+    def back(self, grad: Tensor) -> Tensor:
+        raise AssertionError("weights of eight bits are for sampling")
+
+
 def _laid_out(weight: Tensor) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -122,7 +162,7 @@ class Kept:
 class Layer:
     """One layer's weights and its two passes over rows."""
 
-    def __init__(self, layer: Any, call: Kernels, angles: Angles) -> None:
+    def __init__(self, layer: Any, call: Kernels, angles: Angles, product: type[Product] = Product) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         q, k, v, o = attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj
         D = int(attention.head_dim)
@@ -140,10 +180,10 @@ class Layer:
         if type(attention).__name__ == "MistralAttention":
             window = getattr(attention.config, "sliding_window", None)
         self.window = int(window or 0)
-        self.qkv = Product([q.weight, k.weight, v.weight], [q.bias, k.bias, v.bias])
-        self.out = Product([o.weight], [o.bias])
-        self.gate_up = Product([mlp.gate_proj.weight, mlp.up_proj.weight], [None, None])
-        self.down = Product([mlp.down_proj.weight], [None])
+        self.qkv = product([q.weight, k.weight, v.weight], [q.bias, k.bias, v.bias])
+        self.out = product([o.weight], [o.bias])
+        self.gate_up = product([mlp.gate_proj.weight, mlp.up_proj.weight], [None, None])
+        self.down = product([mlp.down_proj.weight], [None])
         optional = (
             *((attention.q_norm.weight, attention.k_norm.weight) if normed else (None, None)),
             *(q.bias, k.bias, v.bias, o.bias),

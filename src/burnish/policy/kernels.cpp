@@ -1,6 +1,6 @@
 // Fused CPU kernels for the common decoder family: what stands between the matrix products of a bfloat16 forward, backward and
-// decode step. Compiled at first use by burnish/policy/kernels.py, which says what each function is for; the products themselves
-// are the library's.
+// decode step, and products with weights of eight bits. Compiled at first use by burnish/policy/kernels.py; all other products are
+// the library's.
 //
 // Plain C++17 with vector extensions, so any x86-64 or ARM compiler will do. Deterministic: a result never depends on which thread
 // computed what. NaN goes through everywhere: a step that went wrong must show.
@@ -171,58 +171,171 @@ inline void widen(const bf* from, int stride, int rows, int D, float* by_row, in
     }
 }
 
-// `heads` queries (1 or 2) of one key head against `count` keys, NV vectors wide; then the weighted sum of as many values.
-template <int NV, int HEADS>
-inline void dots(const float* query, int D, const bf* keys, int count, float* score, int ld) {
-    vf q[HEADS][NV];
-    for (int h = 0; h < HEADS; ++h)
-        for (int v = 0; v < NV; ++v) q[h][v] = load(query + h * D + v * W);
+// Products with weights of eight bits: sum_NJ[rows, 64] += x[rows, depth] against one panel of 64 outputs. Its numbers are a sign and
+// seven bits, in the order [depth / 2][64][2], so that two inputs' numbers are one word once they are wide; in every 64 bytes, runs of
+// eight from the first and from the second 32 take turns, which is the order in which they come out of the tables below. The panel is
+// widened once and then read by all rows; the sum of a row never depends on which rows are computed beside it.
+constexpr int PANEL = 4 * W, DEEP = 256, CHUNK = 192;
+
+#if defined(__AVX512BF16__) && defined(__AVX512VBMI__)
+template <int M>
+inline void dot_panel(int pairs, const bf* x, int stride, const bf* panel, float* sum_NJ) {
+    __m512 acc[M][4];
+    for (int m = 0; m < M; ++m)
+        for (int v = 0; v < 4; ++v) acc[m][v] = _mm512_loadu_ps(sum_NJ + m * PANEL + v * W);
+    for (int p = 0; p < pairs; ++p) {
+        __m512bh right[4];
+        for (int v = 0; v < 4; ++v) right[v] = (__m512bh)_mm512_loadu_si512(panel + ((size_t)p * 4 + v) * 2 * W);
+        for (int m = 0; m < M; ++m) {
+            int32_t two;
+            std::memcpy(&two, x + (size_t)m * stride + 2 * p, 4);
+            __m512bh left = (__m512bh)_mm512_set1_epi32(two);
+            for (int v = 0; v < 4; ++v) acc[m][v] = _mm512_dpbf16_ps(acc[m][v], left, right[v]);
+        }
+    }
+    for (int m = 0; m < M; ++m)
+        for (int v = 0; v < 4; ++v) _mm512_storeu_ps(sum_NJ + m * PANEL + v * W, acc[m][v]);
+}
+// The two bytes of 0 .. 127 as bfloat16, in which they are exact.
+struct Bytes {
+    alignas(64) uint8_t low[128], high[128];
+    Bytes() {
+        for (int i = 0; i < 128; ++i) {
+            float f = i;
+            uint32_t u;
+            std::memcpy(&u, &f, 4);
+            low[i] = u >> 16, high[i] = u >> 24;
+        }
+    }
+};
+const Bytes bytes_of;
+
+inline void add_panel(int rows, int depth, const bf* x, int stride, const uint8_t* weight, float* room, float* sum_NJ) {
+    bf* panel = (bf*)room;  // handed in: a thread-local buffer of its own was looked up at every store
+    __m512i low0 = _mm512_load_si512(bytes_of.low), low1 = _mm512_load_si512(bytes_of.low + 64);
+    __m512i high0 = _mm512_load_si512(bytes_of.high), high1 = _mm512_load_si512(bytes_of.high + 64);
+    __m512i sign = _mm512_set1_epi8((char)0x80);
+    for (int i = 0; i < depth * PANEL; i += 64) {
+        __m512i w = _mm512_loadu_si512(weight + i);  // a table of 128 looks at seven bits
+        __m512i low = _mm512_permutex2var_epi8(low0, w, low1), high = _mm512_permutex2var_epi8(high0, w, high1);
+        high = _mm512_ternarylogic_epi64(high, w, sign, 0xf8);  // high | (w & sign)
+        _mm512_storeu_si512(panel + i, _mm512_unpacklo_epi8(low, high));
+        _mm512_storeu_si512(panel + i + 32, _mm512_unpackhi_epi8(low, high));
+    }
+    int m = 0, pairs = depth / 2;
+    for (; m + 6 <= rows; m += 6) dot_panel<6>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL);
+    switch (rows - m) {
+        case 5: dot_panel<5>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
+        case 4: dot_panel<4>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
+        case 3: dot_panel<3>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
+        case 2: dot_panel<2>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
+        case 1: dot_panel<1>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
+    }
+}
+#else
+inline void add_panel(int rows, int depth, const bf* x, int stride, const uint8_t* weight, float* room, float* sum_NJ) {
+    float *panel = room, *wide = room + DEEP * PANEL;
+    for (int i = 0; i < depth * PANEL; ++i) {  // i counts numbers in order, `at` bytes as they lie
+        int at = i / 64 * 64 + i % 32 / 8 * 16 + i % 64 / 32 * 8 + i % 8, number = weight[at] & 127;
+        panel[(i / (2 * PANEL) * 2 + i % 2) * PANEL + i % (2 * PANEL) / 2] = weight[at] & 128 ? -number : number;
+    }
+    for (int m = 0; m < rows; ++m)
+        for (int d = 0; d < depth; ++d) wide[m * DEEP + d] = one(x[(size_t)m * stride + d]);
+    product<true>(rows, PANEL, depth, wide, DEEP, 1, panel, PANEL, sum_NJ, PANEL);
+}
+#endif
+
+// ---- pages: S positions (a multiple of 16) of K heads. Keys [K, D / 2, S, 2], so that sixteen positions are scored at once, two of
+// their numbers in one word; values [K, S, D]. What a query gets never depends on which queries are computed beside it.
+
+// Q queries against V x 16 positions of one page.
+template <int Q, int V>
+inline void score_page(const float* query, int D, const bf* keys, int S, float* score, int ld) {
+    vf acc[Q][V] = {};
+    for (int i = 0; i < D / 2; ++i) {
+        vf even[V], odd[V];
+        for (int v = 0; v < V; ++v) {
+            vu pair;
+            std::memcpy(&pair, keys + 2 * ((size_t)i * S + v * W), sizeof pair);
+            even[v] = (vf)(pair << 16);
+            odd[v] = (vf)(pair & 0xffff0000u);
+        }
+        for (int q = 0; q < Q; ++q) {
+            vf a = all(query[q * D + 2 * i]), b = all(query[q * D + 2 * i + 1]);
+            for (int v = 0; v < V; ++v) acc[q][v] += a * even[v];
+            for (int v = 0; v < V; ++v) acc[q][v] += b * odd[v];
+        }
+    }
+    for (int q = 0; q < Q; ++q)
+        for (int v = 0; v < V; ++v) store(score + (size_t)q * ld + v * W, acc[q][v]);
+}
+template <int V>
+inline void score_stretch(int M, const float* query, int D, const bf* keys, int S, float* score, int ld) {
+    int m = 0;
+    for (; m + 6 <= M; m += 6) score_page<6, V>(query + m * D, D, keys, S, score + (size_t)m * ld, ld);
+    switch (M - m) {
+        case 5: score_page<5, V>(query + m * D, D, keys, S, score + (size_t)m * ld, ld); break;
+        case 4: score_page<4, V>(query + m * D, D, keys, S, score + (size_t)m * ld, ld); break;
+        case 3: score_page<3, V>(query + m * D, D, keys, S, score + (size_t)m * ld, ld); break;
+        case 2: score_page<2, V>(query + m * D, D, keys, S, score + (size_t)m * ld, ld); break;
+        case 1: score_page<1, V>(query + m * D, D, keys, S, score + (size_t)m * ld, ld); break;
+    }
+}
+// The first `count` positions of a page, and what makes sixteen full.
+inline void score_all(int M, const float* query, int D, const bf* keys, int S, int count, float* score, int ld) {
+    int s = 0;
+    for (; s + W < count; s += 2 * W) score_stretch<2>(M, query, D, keys + 2 * s, S, score + s, ld);
+    if (s < count) score_stretch<1>(M, query, D, keys + 2 * s, S, score + s, ld);
+}
+
+// Q queries' weighted sums of `count` values, V x 16 of their numbers, added to what is there.
+template <int Q, int V>
+inline void mix_page(const float* weight, int ld, const bf* values, int D, int count, float* into) {
+    vf acc[Q][V];
+    for (int q = 0; q < Q; ++q)
+        for (int v = 0; v < V; ++v) acc[q][v] = load(into + q * D + v * W);
     for (int j = 0; j < count; ++j) {
-        vf dot[HEADS] = {};
-        for (int v = 0; v < NV; ++v) {
-            vf key = load(keys + (size_t)j * D + v * W);
-            for (int h = 0; h < HEADS; ++h) dot[h] += q[h][v] * key;
-        }
-        for (int h = 0; h < HEADS; ++h) score[h * ld + j] = sum(dot[h]);
+        vf value[V];
+        for (int v = 0; v < V; ++v) value[v] = load(values + (size_t)j * D + v * W);
+        for (int q = 0; q < Q; ++q)
+            for (int v = 0; v < V; ++v) acc[q][v] += value[v] * weight[(size_t)q * ld + j];
+    }
+    for (int q = 0; q < Q; ++q)
+        for (int v = 0; v < V; ++v) store(into + q * D + v * W, acc[q][v]);
+}
+template <int V>
+inline void mix_stretch(int M, const float* weight, int ld, const bf* values, int D, int count, float* into) {
+    int m = 0;
+    for (; m + 6 <= M; m += 6) mix_page<6, V>(weight + (size_t)m * ld, ld, values, D, count, into + m * D);
+    switch (M - m) {
+        case 5: mix_page<5, V>(weight + (size_t)m * ld, ld, values, D, count, into + m * D); break;
+        case 4: mix_page<4, V>(weight + (size_t)m * ld, ld, values, D, count, into + m * D); break;
+        case 3: mix_page<3, V>(weight + (size_t)m * ld, ld, values, D, count, into + m * D); break;
+        case 2: mix_page<2, V>(weight + (size_t)m * ld, ld, values, D, count, into + m * D); break;
+        case 1: mix_page<1, V>(weight + (size_t)m * ld, ld, values, D, count, into + m * D); break;
     }
 }
-template <int NV, int HEADS>
-inline void mix(const float* weight, int ld, const bf* values, int D, int count, float* into) {
-    vf acc[HEADS][NV];
-    for (int h = 0; h < HEADS; ++h)
-        for (int v = 0; v < NV; ++v) acc[h][v] = load(into + h * D + v * W);
-    for (int j = 0; j < count; ++j)
-        for (int v = 0; v < NV; ++v) {
-            vf value = load(values + (size_t)j * D + v * W);
-            for (int h = 0; h < HEADS; ++h) acc[h][v] += value * weight[h * ld + j];
-        }
-    for (int h = 0; h < HEADS; ++h)
-        for (int v = 0; v < NV; ++v) store(into + h * D + v * W, acc[h][v]);
+inline void mix_all(int M, const float* weight, int ld, const bf* values, int D, int count, float* into) {
+    int d = 0;
+    for (; d + 4 * W <= D; d += 4 * W) mix_stretch<4>(M, weight, ld, values + d, D, count, into + d);
+    if (d < D) mix_stretch<2>(M, weight, ld, values + d, D, count, into + d);
 }
-template <int NV>
-void dots_of(int R, const float* query, int D, const bf* keys, int count, float* score, int ld) {
-    int r = 0;
-    for (; r + 2 <= R; r += 2) dots<NV, 2>(query + r * D, D, keys, count, score + r * ld, ld);
-    if (r < R) dots<NV, 1>(query + r * D, D, keys, count, score + r * ld, ld);
-}
-template <int NV>
-void mix_of(int R, const float* weight, int ld, const bf* values, int D, int count, float* into) {
-    int r = 0;
-    for (; r + 2 <= R; r += 2) mix<NV, 2>(weight + r * ld, ld, values, D, count, into + r * D);
-    if (r < R) mix<NV, 1>(weight + r * ld, ld, values, D, count, into + r * D);
-}
-struct Width { decltype(&dots_of<2>) dots; decltype(&mix_of<2>) mix; };
-inline Width width_of(int D) {  // D is a multiple of 32, up to 256
-    switch (D / 32) {
-        case 1: return {dots_of<2>, mix_of<2>};
-        case 2: return {dots_of<4>, mix_of<4>};
-        case 3: return {dots_of<6>, mix_of<6>};
-        case 4: return {dots_of<8>, mix_of<8>};
-        case 5: return {dots_of<10>, mix_of<10>};
-        case 6: return {dots_of<12>, mix_of<12>};
-        case 7: return {dots_of<14>, mix_of<14>};
-        default: return {dots_of<16>, mix_of<16>};
+
+// Softmax of one query's scores: what is outside [low, limit), or within [from, to), gets no weight. `base` to `end`: multiples of 16.
+inline void weigh(float* w, int base, int low, int from, int to, int limit, int end) {
+    for (int j = base; j < low; ++j) w[j] = -INFINITY;
+    for (int j = std::max(base, from); j < std::min(to, end); ++j) w[j] = -INFINITY;
+    for (int j = limit; j < end; ++j) w[j] = -INFINITY;
+    vf high = load(w + base), total{};
+    for (int j = base + W; j < end; j += W) { vf v = load(w + j); high = v < high ? high : v; }
+    float most = top(high);
+    for (int j = base; j < end; j += W) {
+        vf e = exponential(load(w + j) - most);
+        store(w + j, e);
+        total += e;
     }
+    float whole = 1.0f / sum(total);
+    for (int j = base; j < end; j += W) store(w + j, load(w + j) * whole);
 }
 
 }  // namespace
@@ -547,60 +660,87 @@ void attend_backward(int G, const int32_t* groups, const int32_t* spans, int H, 
         }
 }
 
-// One decode step's attention. The new token's key and value are normed, turned and written to its row's own cache first.
-// qkv [B, (H + 2K) D]; prompt stores [slots, K, prompt_width, D]; row stores [rows, K, row_width, D]; row b owns row slot b.
-void decode_attend(int B, int H, int K, int D, const bf* qkv, const float* norm_q, const float* norm_k, float epsilon,
-                   const float* cosine, const float* sine, const bf* prompt_key, const bf* prompt_value, int prompt_width,
-                   const int64_t* slot_B, const int64_t* length_B, bf* row_key, bf* row_value, int row_width,
-                   const int64_t* written_B, float scale, int window, bf* out) {
-    int R = H / K, wide = (H + 2 * K) * D;
-    Width wide_as = width_of(D);
-#pragma omp parallel for schedule(static) collapse(2) if (B > 1)
-    for (int b = 0; b < B; ++b)
+// Queries, keys and values of N new places: all normed and turned; keys and values go to their place (page * S + offset) in the pages,
+// queries [N, H D] out.
+void page_write(int N, int H, int K, int D, int S, const bf* qkv, const float* norm_q, const float* norm_k, float epsilon,
+                const int64_t* position_N, const float* cosine, const float* sine, const int64_t* place_N, bf* keys, bf* values,
+                bf* query) {
+    int wide = (H + 2 * K) * D;
+#pragma omp parallel for schedule(static) if (N > 1)
+    for (int n = 0; n < N; ++n) {
+        const float* c = cosine + position_N[n] * (D / 2);
+        const float* s = sine + position_N[n] * (D / 2);
+        const bf* row = qkv + (size_t)n * wide;
+        for (int h = 0; h < H; ++h) turn(row + h * D, norm_q, epsilon, c, s, D, query + ((size_t)n * H + h) * D);
+        size_t page = place_N[n] / S, offset = place_N[n] % S;
         for (int k = 0; k < K; ++k) {
-            int P = (int)length_B[b], C = (int)written_B[b] + 1, J = P + C, low = window ? std::max(0, J - window) : 0;
-            const float* c = cosine + (size_t)(J - 1) * (D / 2);
-            const float* s = sine + (size_t)(J - 1) * (D / 2);
-            const bf* row = qkv + (size_t)b * wide;
-            bf* keys = row_key + ((size_t)b * K + k) * row_width * D;
-            bf* values = row_value + ((size_t)b * K + k) * row_width * D;
-            turn(row + (H + k) * D, norm_k, epsilon, c, s, D, keys + (size_t)(C - 1) * D);
-            std::memcpy(values + (size_t)(C - 1) * D, row + (H + K + k) * D, sizeof(bf) * D);
-            const bf* before_keys = prompt_key + ((size_t)slot_B[b] * K + k) * prompt_width * D;
-            const bf* before_values = prompt_value + ((size_t)slot_B[b] * K + k) * prompt_width * D;
-            float* cursor = scratch.room((size_t)R * (up(J) + D) + 64);
-            float* score = scratch.take((size_t)up(J) * R, cursor);
-            float* query = scratch.take((size_t)R * D, cursor);
-            int ld = up(J);
-            for (int r = 0; r < R; ++r) {
-                bf q[256];
-                turn(row + (k * R + r) * D, norm_q, epsilon, c, s, D, q);
-                for (int d = 0; d < D; d += W) store(query + r * D + d, load(q + d) * scale);
-            }
-            // Two stretches: what is left in the window of the prompt, then of the row's own.
-            int before = std::max(0, P - low), own_low = std::max(0, low - P), own = C - own_low;
-            wide_as.dots(R, query, D, before_keys + (size_t)std::min(low, P) * D, before, score + low, ld);
-            wide_as.dots(R, query, D, keys + (size_t)own_low * D, own, score + P + own_low, ld);
-            for (int r = 0; r < R; ++r) {
-                float* w = score + r * ld;
-                for (int j = 0; j < low; ++j) w[j] = -INFINITY;
-                for (int j = J; j < ld; ++j) w[j] = -INFINITY;
-                vf high = load(w), total{};
-                for (int j = W; j < ld; j += W) { vf v = load(w + j); high = v < high ? high : v; }
-                float most = top(high);
-                for (int j = 0; j < ld; j += W) {
-                    vf e = exponential(load(w + j) - most);
-                    store(w + j, e);
-                    total += e;
+            bf key[256];
+            turn(row + (H + k) * D, norm_k, epsilon, c, s, D, key);
+            bf* to = keys + (page * K + k) * S * D + 2 * offset;
+            for (int i = 0; i < D / 2; ++i) std::memcpy(to + (size_t)2 * i * S, key + 2 * i, 2 * sizeof(bf));
+            std::memcpy(values + ((page * K + k) * S + offset) * D, row + (H + K + k) * D, sizeof(bf) * D);
+        }
+    }
+}
+
+// Attention of new places over pages. Place n belongs to row row_N[n] of `table` [rows, table_width], whose entry p is the page of
+// indices p S .. p S + S - 1, and sees the indices up to its own, index_N[n], but for the row's hole [rows, 2]: from where its prompt
+// ends on the last page that it shares, to where its own pages begin. `tile` [tiles, 3]: consecutive places, how many, and how many of
+// their first pages are the same ones, which are then read once for all of them. `window` positions are seen, 0 means all.
+void paged_attend(int tiles, const int32_t* tile, int H, int K, int D, int S, const bf* query, const bf* keys, const bf* values,
+                  const int32_t* table, int table_width, const int32_t* hole, const int32_t* row_N, const int64_t* index_N, float scale,
+                  int window, bf* out) {
+    int R = H / K;
+    size_t head = (size_t)S * D;
+    struct Seen { int low, from, to, limit; };  // indices low .. limit - 1 but for from .. to - 1
+#pragma omp parallel for schedule(dynamic) collapse(2) if (tiles * K > 1)
+    for (int t = 0; t < tiles; ++t)
+        for (int k = 0; k < K; ++k) {
+            int first = tile[3 * t], count = tile[3 * t + 1], shared = tile[3 * t + 2], M = count * R, most = 0, least = 1 << 30;
+            Seen seen[32];
+            for (int i = 0; i < count; ++i) {
+                const int32_t* edge = hole + 2 * (size_t)row_N[first + i];
+                Seen& s = seen[i] = {0, edge[0], edge[1], (int)index_N[first + i] + 1};
+                if (window) {
+                    s.low = std::max(0, s.limit - window);
+                    if (s.limit > s.to && s.low < s.to) s.low = std::max(0, s.low - (s.to - s.from));  // it looks back across the hole
                 }
-                float whole = 1.0f / sum(total);
-                for (int j = 0; j < ld; j += W) store(w + j, load(w + j) * whole);
+                most = std::max(most, s.limit);
+                least = std::min(least, s.low);
             }
-            std::memset(query, 0, sizeof(float) * R * D);  // done with: now the output
-            wide_as.mix(R, score + low, ld, before_values + (size_t)std::min(low, P) * D, D, before, query);
-            wide_as.mix(R, score + P + own_low, ld, values + (size_t)own_low * D, D, own, query);
-            bf* to = out + (size_t)b * H * D + k * R * D;
-            for (int d = 0; d < R * D; d += W) store(to + d, load(query + d));
+            auto filled = [&](const Seen& s, int p, int limit) {  // of page p, up to `limit`
+                return std::min(S, (p * S < s.to ? std::min(s.from, limit) : limit) - p * S);
+            };
+            int from = least / S, ld = up(most);  // the first page anyone reads, and where the last one ends
+            float* cursor = scratch.room((size_t)M * (ld + D) + 64);
+            float* score_MJ = scratch.take((size_t)M * ld, cursor);
+            float* query_MD = scratch.take((size_t)M * D, cursor);
+            for (int m = 0; m < M; ++m) {
+                const bf* q = query + ((size_t)(first + m / R) * H + k * R + m % R) * D;
+                for (int d = 0; d < D; d += W) store(query_MD + m * D + d, load(q + d) * scale);
+            }
+            const int32_t* common = table + (size_t)row_N[first] * table_width;
+            for (int p = from; p < shared; ++p)
+                score_all(M, query_MD, D, keys + ((size_t)common[p] * K + k) * head, S, filled(seen[0], p, most), score_MJ + p * S, ld);
+            for (int i = 0; i < count; ++i) {
+                const int32_t* own = table + (size_t)row_N[first + i] * table_width;
+                float* score = score_MJ + (size_t)i * R * ld;
+                for (int p = std::max(shared, seen[i].low / S); p * S < seen[i].limit; ++p)
+                    score_all(R, query_MD + i * R * D, D, keys + ((size_t)own[p] * K + k) * head, S, filled(seen[i], p, seen[i].limit),
+                              score + p * S, ld);
+                for (int r = 0; r < R; ++r) weigh(score + (size_t)r * ld, from * S, seen[i].low, seen[i].from, seen[i].to, seen[i].limit, ld);
+            }
+            std::memset(query_MD, 0, sizeof(float) * M * D);  // done with: now the output
+            for (int p = from; p < shared; ++p)
+                mix_all(M, score_MJ + p * S, ld, values + ((size_t)common[p] * K + k) * head, D, filled(seen[0], p, most), query_MD);
+            for (int i = 0; i < count; ++i) {
+                const int32_t* own = table + (size_t)row_N[first + i] * table_width;
+                for (int p = std::max(shared, seen[i].low / S); p * S < seen[i].limit; ++p)
+                    mix_all(R, score_MJ + (size_t)i * R * ld + p * S, ld, values + ((size_t)own[p] * K + k) * head, D,
+                            filled(seen[i], p, seen[i].limit), query_MD + i * R * D);
+                bf* to = out + ((size_t)(first + i) * H + k * R) * D;
+                for (int d = 0; d < R * D; d += W) store(to + d, load(query_MD + i * R * D + d));
+            }
         }
 }
 
@@ -688,6 +828,29 @@ void draw(int B, int V, const bf* logits, float temperature, const double* unifo
         id_B[b] = chosen;
         logp_B[b] = one(row[chosen]) * inverse - most - (float)std::log(total);
     }
+}
+
+// out[N, O] = x[N, I] W^T * scale + bias, with W in eight bits: panels of 64 outputs as above, zeros behind the last output;
+// scale and bias [panels * 64].
+void product_int8(int N, int O, int I, const bf* x, const uint8_t* weight, const float* scale, const float* bias, bf* out) {
+    int panels = (O + PANEL - 1) / PANEL, chunks = (N + CHUNK - 1) / CHUNK;
+#pragma omp parallel for collapse(2) schedule(static)
+    for (int c = 0; c < chunks; ++c)
+        for (int p = 0; p < panels; ++p) {
+            int first = c * CHUNK, rows = std::min(CHUNK, N - first);
+            float* room = scratch.room((size_t)rows * (PANEL + DEEP) + DEEP * PANEL);
+            float* sum_NJ = room + DEEP * (PANEL + rows);
+            std::memset(sum_NJ, 0, sizeof(float) * rows * PANEL);
+            for (int i = 0; i < I; i += DEEP)
+                add_panel(rows, std::min(DEEP, I - i), x + (size_t)first * I + i, I, weight + ((size_t)p * I + i) * PANEL, room,
+                          sum_NJ);
+            for (int m = 0; m < rows; ++m)
+                for (int j = p * PANEL; j < std::min(O, (p + 1) * PANEL); j += W) {
+                    bf done[W];
+                    store(done, load(sum_NJ + m * PANEL + j - p * PANEL) * load(scale + j) + load(bias + j));
+                    std::memcpy(out + (size_t)(first + m) * O + j, done, sizeof(bf) * std::min(W, O - j));
+                }
+        }
 }
 
 }  // extern "C"

@@ -1,7 +1,7 @@
 """The compiled CPU kernels (kernels.cpp): built once with the system's compiler, kept in the user's cache, called through ctypes.
 
 Where there is no compiler, or BURNISH_KERNELS=off, `library()` is None and callers take the path that needs none. Nothing else of
-Burnish needs a compiler. Not for: matrix products, which are the library's.
+Burnish needs a compiler. Not for: matrix products in bfloat16, which are the library's.
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ _FUNCTIONS: dict[str, str] = {  # i int, l long, f float, p pointer; where a ten
     "norm_rotate_backward": "iiiipppfpppppi",
     "attend": "ippiiippfipp",
     "attend_backward": "ippiiippfippp",
-    "decode_attend": "iiiipppfppppippppipfip",
+    "page_write": "iiiiipppfppppppp",
+    "paged_attend": "ipiiiippppipppfip",
     "log_probs": "iippfppp",
     "log_probs_backward": "iippfpp",
     "draw": "iipfppp",
+    "product_int8": "iiippppp",
 }
 _KINDS = {"i": ctypes.c_int, "l": ctypes.c_long, "f": ctypes.c_float, "p": ctypes.c_void_p}
 

@@ -73,12 +73,19 @@ class SamplingDistribution:
         return torch.cat([ids_B for ids_B, _ in parts]), torch.cat([logp_B for _, logp_B in parts])
 
     def _draw(self, logits_BV: Tensor, uniform_B: Tensor) -> tuple[Tensor, Tensor]:
-        log_probs_BV = self.log_probs(logits_BV)
-        mass_BV = log_probs_BV.exp().cumsum(-1, dtype=torch.float64)
-        # Scaled to the mass that is really there: rounding leaves the total a little off one.
-        threshold_B1 = (uniform_B.to(mass_BV.device) * mass_BV[:, -1])[:, None]
+        if self.truncated:
+            logits_BV = self.log_probs(logits_BV)
+        else:
+            logits_BV = logits_BV.float() / self.temperature if self.temperature != 1.0 else logits_BV.float()
+        # One pass of exponentials: the running sum's end is the normaliser, so there is no softmax before and none after.
+        logits_BV = logits_BV - logits_BV.amax(-1, keepdim=True)
+        mass_BV = logits_BV.exp().cumsum(-1, dtype=torch.float64)
+        total_B = mass_BV[:, -1]
+        # Rounding may not lead beyond the last token with any mass.
+        below_B = torch.nextafter(total_B, torch.zeros_like(total_B))
+        threshold_B1 = torch.minimum(uniform_B.to(mass_BV.device) * total_B, below_B)[:, None]
         ids_B1 = torch.searchsorted(mass_BV, threshold_B1, right=True).clamp_(max=mass_BV.shape[-1] - 1)
-        return ids_B1[:, 0], log_probs_BV.gather(-1, ids_B1)[:, 0]
+        return ids_B1[:, 0], logits_BV.gather(-1, ids_B1)[:, 0] - total_B.log().float()
 
     def check_trainable(self) -> None:
         """Raises EngineError where rollouts of this distribution cannot be trained on."""
