@@ -75,7 +75,8 @@ def test_a_weight_that_went_wrong_shows(wrong: float) -> None:
 def test_a_product_of_eight_bits_takes_half_the_memory() -> None:
     """One byte a weight, and for each of 256 outputs a scale and a bias of four."""
     weight = random(256, 256)
-    assert Product([weight], [None]).weight.nbytes == 2 * 256 * 256
+    plain = Product([weight], [None])._plain
+    assert plain is not None and plain.nbytes == 2 * 256 * 256
     product = ProductInt8([weight], [None])
     assert product._packed.nbytes == 256 * 256
 

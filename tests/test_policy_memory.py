@@ -15,6 +15,7 @@ from burnish.errors import ConfigError
 from burnish.learner.learner import Learner, Optimization
 from burnish.policy import adapters, fused, kernels, model, sampling
 from burnish.policy.fused import Fused
+from burnish.policy.fused_layer import Product
 from burnish.policy.model import Policy
 from burnish.records import Sample, Sampling
 from tiny import by_key, joined, prompts, requests
@@ -107,6 +108,17 @@ def test_checkpointing_keeps_less(path: str) -> None:
             gradient(policy, samples, on)
         kept.append(sum(stored.kept.values()))
     assert kept[1] < kept[0]
+
+
+@needs_kernels
+def test_a_product_that_has_gone_backward_keeps_its_weight_in_two_layouts_and_no_third() -> None:
+    torch.manual_seed(0)
+    weight, grad = torch.randn(96, 64), torch.randn(5, 96).to(torch.bfloat16)
+    product = Product([weight], [None])
+    first = product.back(grad)
+    assert product._plain is None
+    assert torch.equal(product.back(grad), first)
+    assert torch.allclose(first.float(), grad.float() @ weight.to(torch.bfloat16).float(), rtol=2**-7, atol=2**-4)
 
 
 def test_checkpointing_of_a_family_without_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,7 @@ def _updating(setting: Setting, trained: int) -> dict[str, float]:
     if fused:
         # Of the head: its gradient, the product it is added from, and where it is tied the embedding's own beside it.
         logits = 4.0 * rows * V + (6.0 + 4.0 * bool(text.tie_word_embeddings)) * head
-        casts = 6.0 * _products(policy)
+        casts = 4.0 * _products(policy)
     else:
         logits = 4 * 4.0 * rows * V + 4.0 * bool(text.tie_word_embeddings) * head
         casts = 2.0 * _products(policy) if policy.compute is torch.bfloat16 else 0.0
@@ -159,7 +159,7 @@ def _critic(policy: Policy, activations: float) -> float:
     """Weights, gradients, moments and casts of a value network on the policy's decoder, and what its update keeps."""
     weights: int = sum(parameter.numel() for parameter in policy.decoder.parameters())
     products: int = weights - policy.module.get_input_embeddings().weight.numel()
-    casts = 6.0 if Fused.serves(policy) else 2.0 if policy.compute is torch.bfloat16 else 0.0
+    casts = 4.0 if Fused.serves(policy) else 2.0 if policy.compute is torch.bfloat16 else 0.0
     return 16.0 * weights + casts * products + activations
 
 

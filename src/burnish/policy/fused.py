@@ -243,9 +243,9 @@ class _Score(torch.autograd.Function):
     def backward(ctx: Any, grad_N: Tensor, _: Any) -> tuple[Any, ...]:
         hidden_NE, normed, scale_N, lse_N, targets_N, weight = ctx.saved_tensors
         fused: Fused = ctx.fused
-        N, V = hidden_NE.shape[0], fused._head.weight.shape[0]
+        N, V = hidden_NE.shape[0], fused._head.shape[0]
         through, grad_N = torch.empty_like(normed), grad_N.contiguous()
-        head_grad = torch.zeros(fused._head.weight.shape)
+        head_grad = torch.zeros(fused._head.shape)
         for real, whole in _chunks(N, V):
             count = real.stop - real.start
             logits = fused._head(normed[whole]) if ctx.logits is None else ctx.logits

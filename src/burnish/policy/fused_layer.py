@@ -81,9 +81,11 @@ class Product:
 
     def __init__(self, weights: list[Tensor], biases: list[Tensor | None]) -> None:
         with torch.no_grad():
-            self.weight = torch.cat([weight.detach().to(BF) for weight in weights])
+            weight = torch.cat([weight.detach().to(BF) for weight in weights])
             self.bias = None if biases[0] is None else torch.cat([bias.detach().to(BF) for bias in biases])  # type: ignore[union-attr]
-        self._forward = _laid_out(self.weight)
+        self.shape = weight.shape
+        self._forward = _laid_out(weight)
+        self._plain: Tensor | None = weight  # until the first `back` lays it out the other way: then nobody needs it
         self._backward: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -92,8 +94,9 @@ class Product:
 
     def back(self, grad: Tensor) -> Tensor:
         """The gradient of x."""
-        if self._backward is None:
-            self._backward = _laid_out(self.weight.t().contiguous())
+        if self._plain is not None:
+            self._backward = _laid_out(self._plain.t().contiguous())
+            self._plain = None
         out: Tensor = torch.ops.mkldnn._linear_pointwise(grad, self._backward, None, "none", [], "")
         return out
 
@@ -124,10 +127,10 @@ class ProductInt8(Product):
             self._scale = F.pad(scale_O, (0, behind))
             bias = torch.zeros(O) if biases[0] is None else torch.cat([bias.detach() for bias in biases])  # type: ignore[union-attr]
             self._bias = F.pad(bias.float(), (0, behind))
-        self._shape = (O, I)
+        self.shape = weight_OI.shape
 
     def __call__(self, x: Tensor) -> Tensor:
-        (O, I), N = self._shape, x.shape[0]
+        (O, I), N = self.shape, x.shape[0]
         out = torch.empty(N, O, dtype=BF)
         self._call.product_int8(N, O, I, x.contiguous(), self._packed, self._scale, self._bias, out)
         return out
