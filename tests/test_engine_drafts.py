@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from burnish.engine import drafts
+from burnish.config import SamplingConfig
+from burnish.engine import choice, drafts
+from burnish.engine.choice import engine_of
 from burnish.engine.drafts import MOST, PASS, History, Share, agreed, best_count
 from burnish.engine.embedded import EmbeddedEngine, Options
 from burnish.engine.scheduler import most_pages
-from burnish.errors import EngineError
+from burnish.errors import ConfigError, EngineError
 from burnish.policy import kernels
+from burnish.policy.fused import FAMILIES
 from burnish.policy.model import Policy
 from burnish.policy.tokenizer import train_tokenizer
 from burnish.records import Completion, Key, Request, Sampling
@@ -243,6 +248,32 @@ def test_another_vocabulary_is_refused() -> None:
     words = train_tokenizer(["entirely other words, of which there are many more."] * 4, 280, 128)
     with pytest.raises(EngineError, match=r"sampling\.drafts\) has another vocabulary"):
         EmbeddedEngine(policy(), draft=Policy(other.module, words, other.compute))
+
+
+def test_a_run_file_names_who_guesses(tmp_path: Path) -> None:
+    one = policy("qwen3", torch.bfloat16, hidden_size=64, head_dim=32)
+    assert one.family in FAMILIES
+    one.save(tmp_path / "small")
+    named = engine_of(one, SamplingConfig(drafts=str(tmp_path / "small"), rows=7))
+    assert isinstance(named, EmbeddedEngine)
+    assert named.draft is not None and named.options == Options(7)
+    looking = engine_of(one, SamplingConfig(drafts="lookup", cache_gib=0.5, cache="bfloat16"))
+    assert isinstance(looking, EmbeddedEngine)
+    assert looking.options == Options(cache_bytes=2**29, cache_dtype=torch.bfloat16, lookup=True)
+
+
+def test_who_guesses_is_off_lookup_or_a_folder() -> None:
+    with pytest.raises(
+        ConfigError, match=r"sampling\.drafts is 'lokup', which is no folder; it takes \"off\", \"lookup\""
+    ):
+        engine_of(policy(), SamplingConfig(drafts="lokup"))
+
+
+def test_settings_of_the_embedded_engine_are_refused_where_another_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "FAMILIES", ())
+    monkeypatch.setattr(choice, "_off", lambda engine: 1.0)
+    with pytest.raises(EngineError, match=r"is sampled by transformers' generate, on which .* have no effect"):
+        engine_of(policy(), SamplingConfig(drafts="lookup"))
 
 
 def test_a_cache_with_a_small_model_beside_it_counts_both() -> None:
