@@ -11,7 +11,7 @@ import torch
 from burnish.config import SamplingConfig
 from burnish.engine import choice, drafts
 from burnish.engine.choice import engine_of
-from burnish.engine.drafts import MOST, PASS, History, Share, agreed, best_count
+from burnish.engine.drafts import MARGIN, MOST, PASS, History, Share, agreed, best_count
 from burnish.engine.embedded import EmbeddedEngine, Options
 from burnish.engine.scheduler import most_pages
 from burnish.errors import ConfigError, EngineError
@@ -83,9 +83,9 @@ def test_one_row_with_sure_guesses_takes_all() -> None:
 
 
 def test_what_a_guess_must_bring_grows_with_the_rows() -> None:
-    """A pass over B places costs PASS + B, so one guess a row pays where 1 + a is above 1.05 (PASS + 2 B) / (PASS + B)."""
+    """A pass over B places costs PASS + B, so one guess a row pays where 1 + a is above MARGIN (PASS + 2 B) / (PASS + B)."""
     for rows in (1, 8, PASS):
-        least = 1.05 * (PASS + 2 * rows) / (PASS + rows) - 1
+        least = MARGIN * (PASS + 2 * rows) / (PASS + rows) - 1
         room_B = np.ones(rows, dtype=np.int64)
         assert best_count(np.full(rows, least - 0.01), room_B) == 0
         assert best_count(np.full(rows, least + 0.01), room_B) == 1
@@ -220,7 +220,7 @@ def test_a_model_that_is_the_policy_guesses_right(eager_to_guess: None) -> None:
 def test_a_model_that_knows_nothing_is_not_asked_for_long() -> None:
     """Weights of its own: hardly a guess is right, and after a few there are no more."""
     engine = EmbeddedEngine(policy(num_hidden_layers=8), draft=policy(seed=1, num_hidden_layers=1))
-    listed = requests(prompts((4,)), 2, Sampling(max_new=100, seed=2))
+    listed = requests(prompts((4,)), 1, Sampling(max_new=100, seed=2))
     drawn = by_key(engine.generate(listed))
     assert 0 < engine.tokens_guessed < 40
     assert same(drawn, by_key(EmbeddedEngine(policy(num_hidden_layers=8)).generate(listed)))
