@@ -75,6 +75,10 @@ def test_help_names_both_flags(name: str) -> None:
         ("attacks.py", set()),
         ("decode.py", {"module"}),
         ("parts.py", set()),
+        ("engine.py", set()),
+        ("drafts.py", set()),
+        ("sampler_gap.py", set()),
+        ("compile.py", set()),
         ("dedup.py", {"datasketch, as shown", "datasketch, tuned"}),
     ],
 )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from burnish.engine import drafts
-from burnish.engine.drafts import MOST, PASS, History, Share, agreed, best_count
+from burnish.config import SamplingConfig
+from burnish.engine import choice, drafts
+from burnish.engine.choice import engine_of
+from burnish.engine.drafts import MARGIN, MOST, PASS, History, Share, agreed, best_count
 from burnish.engine.embedded import EmbeddedEngine, Options
 from burnish.engine.scheduler import most_pages
-from burnish.errors import EngineError
+from burnish.errors import ConfigError, EngineError
 from burnish.policy import kernels
+from burnish.policy.fused import FAMILIES
 from burnish.policy.model import Policy
 from burnish.policy.tokenizer import train_tokenizer
 from burnish.records import Completion, Key, Request, Sampling
@@ -78,9 +83,9 @@ def test_one_row_with_sure_guesses_takes_all() -> None:
 
 
 def test_what_a_guess_must_bring_grows_with_the_rows() -> None:
-    """A pass over B places costs PASS + B, so one guess a row pays where 1 + a is above 1.05 (PASS + 2 B) / (PASS + B)."""
+    """A pass over B places costs PASS + B, so one guess a row pays where 1 + a is above MARGIN (PASS + 2 B) / (PASS + B)."""
     for rows in (1, 8, PASS):
-        least = 1.05 * (PASS + 2 * rows) / (PASS + rows) - 1
+        least = MARGIN * (PASS + 2 * rows) / (PASS + rows) - 1
         room_B = np.ones(rows, dtype=np.int64)
         assert best_count(np.full(rows, least - 0.01), room_B) == 0
         assert best_count(np.full(rows, least + 0.01), room_B) == 1
@@ -215,7 +220,7 @@ def test_a_model_that_is_the_policy_guesses_right(eager_to_guess: None) -> None:
 def test_a_model_that_knows_nothing_is_not_asked_for_long() -> None:
     """Weights of its own: hardly a guess is right, and after a few there are no more."""
     engine = EmbeddedEngine(policy(num_hidden_layers=8), draft=policy(seed=1, num_hidden_layers=1))
-    listed = requests(prompts((4,)), 2, Sampling(max_new=100, seed=2))
+    listed = requests(prompts((4,)), 1, Sampling(max_new=100, seed=2))
     drawn = by_key(engine.generate(listed))
     assert 0 < engine.tokens_guessed < 40
     assert same(drawn, by_key(EmbeddedEngine(policy(num_hidden_layers=8)).generate(listed)))
@@ -243,6 +248,32 @@ def test_another_vocabulary_is_refused() -> None:
     words = train_tokenizer(["entirely other words, of which there are many more."] * 4, 280, 128)
     with pytest.raises(EngineError, match=r"sampling\.drafts\) has another vocabulary"):
         EmbeddedEngine(policy(), draft=Policy(other.module, words, other.compute))
+
+
+def test_a_run_file_names_who_guesses(tmp_path: Path) -> None:
+    one = policy("qwen3", torch.bfloat16, hidden_size=64, head_dim=32)
+    assert one.family in FAMILIES
+    one.save(tmp_path / "small")
+    named = engine_of(one, SamplingConfig(drafts=str(tmp_path / "small"), rows=7))
+    assert isinstance(named, EmbeddedEngine)
+    assert named.draft is not None and named.options == Options(7)
+    looking = engine_of(one, SamplingConfig(drafts="lookup", cache_gib=0.5, cache="bfloat16"))
+    assert isinstance(looking, EmbeddedEngine)
+    assert looking.options == Options(cache_bytes=2**29, cache_dtype=torch.bfloat16, lookup=True)
+
+
+def test_who_guesses_is_off_lookup_or_a_folder() -> None:
+    with pytest.raises(
+        ConfigError, match=r"sampling\.drafts is 'lokup', which is no folder; it takes \"off\", \"lookup\""
+    ):
+        engine_of(policy(), SamplingConfig(drafts="lokup"))
+
+
+def test_settings_of_the_embedded_engine_are_refused_where_another_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "FAMILIES", ())
+    monkeypatch.setattr(choice, "_off", lambda engine: 1.0)
+    with pytest.raises(EngineError, match=r"is sampled by transformers' generate, on which .* have no effect"):
+        engine_of(policy(), SamplingConfig(drafts="lookup"))
 
 
 def test_a_cache_with_a_small_model_beside_it_counts_both() -> None:

@@ -39,9 +39,9 @@ PASS = 16
 """What a pass costs beside its places, in places: a pass over N of them takes about as long as PASS + N (`benchmarks/drafts.py`)."""
 GRAMS = (3, 2)
 """How many last tokens are looked up: the longer first."""
-MARGIN = 1.05
-"""How much quicker it must come out before anything is guessed."""
-REST = 64
+MARGIN = 1.4
+"""How much quicker it must come out before anything is guessed: guessing has costs of its own, and shares are estimates."""
+REST = 8
 """Most steps without a look, where looking has not paid."""
 
 
@@ -76,10 +76,10 @@ class Drafts(Protocol):
 
 @dataclass
 class Share:
-    """The share of guesses that were right, of late; where nothing is known yet, `right` of `tried`."""
+    """The share of guesses that were right, of late. It begins with `right` of `tried` that never were."""
 
-    right: float = 1.0
-    tried: float = 2.0
+    right: float
+    tried: float
 
     def note(self, right: int, tried: int) -> None:
         self.right, self.tried = self.right + right, self.tried + tried
@@ -152,7 +152,9 @@ class Lookup:
     """
 
     def __init__(self) -> None:
-        self.shares = [Share() for _ in GRAMS]
+        self.shares = [
+            Share(1.0, 5.0) for _ in GRAMS
+        ]  # low: what would have been right is counted before anything is guessed
         self._histories: dict[int, History] = {}
         self._pending: list[tuple[list[int], int, int]] = []  # what was found, by which gram, how much of it was used
         self._wait = self._rest = 0

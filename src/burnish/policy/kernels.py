@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +101,15 @@ def _built() -> Path:
     if not target.is_file():
         made = folder / f".{target.name}.{os.getpid()}"
         command = [compiler, *FLAGS, "-o", str(made), str(SOURCE)]
+        began = time.perf_counter()
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_S, check=False)
             if done.returncode:
                 raise OSError(f"{compiler} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
             made.replace(target)  # whole or not at all: two processes may build at once
+            log.info(
+                "compiled the CPU kernels in %.1f s, once for this machine: %s", time.perf_counter() - began, target
+            )
         finally:
             made.unlink(missing_ok=True)
     return target
