@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import os
@@ -22,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from burnish.errors import DataError, StorageError
+from burnish.journal import files
 from burnish.journal.files import append_line, encode, read_lines, write_atomic
 
 
@@ -179,6 +181,27 @@ def test_a_line_that_cannot_be_flushed_is_taken_back(tmp_path: Path, monkeypatch
     with pytest.raises(StorageError, match="the disk is full"):
         append_line(tmp_path / "log", {"i": 1})
     assert (tmp_path / "log").read_bytes() == b'{"i": 0}\n'
+
+
+class Growing(io.RawIOBase):
+    """A file that another process goes on writing: an end is seen, and then there is more."""
+
+    def __init__(self, *parts: bytes) -> None:
+        self._parts = [*parts]
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._parts.pop(0) if self._parts else b""
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def test_a_line_whose_end_comes_while_it_is_read_is_left_for_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BufferedReader(Growing(b'{"i": 0}\n{"i"', b"", b': 1}\n{"i": 2}\n'))
+    monkeypatch.setattr(files, "open", lambda *_: file, raising=False)
+    assert [line["i"] for line in read_lines("log")] == [0]
 
 
 WRITER = """

@@ -86,12 +86,11 @@ def test_every_rollout_is_shown_once() -> None:
 
 def test_the_verifier_reads_an_opened_thought() -> None:
     judge = Judge()
-    one = sampler(judge=judge)
     words = tokenizer()
     before = words.chat_template
     try:
         words.chat_template = f"{before}<think>"
-        one.groups(problems(1), 1)
+        sampler(judge=judge).groups(problems(1), 1)
     finally:
         words.chat_template = before
     assert judge.heard == ["<think><answer>0</answer>"]

@@ -208,6 +208,8 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
             for number, line in enumerate(file, start=1):
                 if broken:
                     raise DataError(f"{os.fspath(path)}:{broken} is not a JSON object; mend or delete that line.")
+                if not line.endswith(b"\n"):
+                    return  # being written: what comes next would be the rest of this line
                 parsed = _parse(line)
                 if parsed is None:
                     broken = number
@@ -218,8 +220,6 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    if not line.endswith(b"\n"):
-        return None
     try:
         parsed = json.loads(line)
     except ValueError:
