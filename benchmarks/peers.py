@@ -10,6 +10,7 @@ import signal
 import statistics
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from report import say
 HERE = Path(__file__).resolve().parent
 HOPELESS, ONCE_S = 2.0, 5.0
 """Settings that take so many times as long as the best so far, and these seconds for what a first go does once, are given up."""
+REST_S = 10.0
+"""The longest we wait for a peer to come to rest after a go."""
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
 
@@ -95,8 +98,29 @@ class Peer:
         except BrokenPipeError:
             pass  # it has ended: the next line says what it said last
         self._hear("done", most_s)
+        self._come_to_rest()
         row: dict[str, Any] = self.timings["steps"][-1]
         return row
+
+    def _come_to_rest(self) -> None:
+        """Waits until its processes are idle: a worker that goes on polling after a go takes a core from whoever goes next."""
+        ends = time.monotonic() + REST_S
+        spent, before = self._cpu_ticks(), -1
+        while spent - before > 1 and time.monotonic() < ends:
+            time.sleep(0.2)
+            spent, before = self._cpu_ticks(), spent
+
+    def _cpu_ticks(self) -> int:
+        """Processor time of every process of its session so far."""
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()  # from the state on: field 3 of proc(5)
+            except OSError:
+                continue  # it has ended
+            if int(fields[3]) == self._process.pid:
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks
 
     @property
     def timings(self) -> dict[str, Any]:

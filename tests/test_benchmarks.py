@@ -152,6 +152,35 @@ def test_a_peer_that_takes_too_long_is_ended_with_what_it_started(
         time.sleep(0.01)
 
 
+def test_a_peer_that_goes_on_working_after_its_go_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from peers import Peer
+
+    side = tmp_path / "side.py"
+    side.write_text(
+        f"import sys; sys.path.insert(0, {str(FOLDER)!r})\n"
+        "import threading, time\n"
+        "from turns import settings_of\n"
+        "settings, turns = settings_of(sys.argv)\n"
+        "def spin():\n"
+        "    while time.process_time() < 1.5:\n"
+        "        pass\n"
+        "turns.say('ready')\n"
+        "turns.wait()\n"
+        "threading.Thread(target=spin).start()\n"
+        "turns.rows.append({'seconds': 0.0})\n"
+        "turns.say('done')\n"
+        "turns.wait()\n"
+    )
+    with Peer(sys.executable, str(side), {}) as peer:
+        peer.step()
+        spent = peer._cpu_ticks()
+        time.sleep(0.5)
+        assert peer._cpu_ticks() - spent <= 1
+
+
 def test_settings_are_read_from_the_result_of_an_earlier_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
     from peers import found
