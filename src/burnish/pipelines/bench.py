@@ -117,7 +117,7 @@ def _result(step: Step, size: Size, parts: list[Part]) -> dict[str, Any]:
             "problems": size.problems,
             "samples": size.samples,
             "tokens_sampled": step.tokens,
-            "tokens_trained": step.places,
+            "tokens_trained": sum(sampled for group in step.trained for _, sampled in group),
             "seconds": whole,
             "repeats": size.repeats,
         },
@@ -207,17 +207,19 @@ def _parts(
         inside.append(Part("all else", rest, None, "norms, copies, Python"))
         return Part(name, seconds[name], products * scale + attention, "products + attention", inside)
 
-    causal = sum(count * (count + 1) / 2 for count in prompts)
-    own = sum(sampled * prompt + sampled * (sampled + 1) / 2 for prompt, sampled in rollouts)
+    causal, own = sum(map(_triangle, prompts)), sum(map(_own, rollouts))
     # A decode step reads each row's own tokens once, and a prompt once for all its rows that are live.
-    reads = sum(sampled * (sampled + 1) / 2 for _, sampled in rollouts)
+    reads = sum(_triangle(sampled) for _, sampled in rollouts)
     reads += sum(
         len(group.prompt.ids) * max(one.tokens.sampled_count for one in group.rollouts) for group in step.groups
     )
     resident = work.cache(sum(prompts) + sum(sampled for _, sampled in rollouts) / 2)
     decoding = max(work.attention(own) / peak, work.cache(reads) / ceilings.read(resident))
-    products = work.products(step.places, step.tokens, MANY, ceilings, dtype)
-    attention = work.attention(causal + own) / peak
+    trained = [row for group in step.trained for row in group]
+    heads = sum(sampled for _, sampled in trained)
+    shared = [group[0][0] for group in step.trained]  # each prompt goes through once
+    products = work.products(sum(shared) + heads, heads, MANY, ceilings, dtype)
+    attention = work.attention(sum(map(_triangle, shared)) + sum(map(_own, trained))) / peak
     prefill = work.products(sum(prompts), len(prompts), MANY, ceilings, dtype)
     decode = work.products(step.tokens, step.tokens, live, ceilings, dtype)
     logits = step.tokens * vocabulary
@@ -227,12 +229,23 @@ def _parts(
         part("decode", decode, decoding, logits, 1.0, "reading the cache"),
         Part("verify", seconds["verify"], None, "runs beside sampling"),
         Part("credit", seconds["credit"], None, "Python"),
-        part("forward", products, attention, logits, 1.0, "a product's speed"),
-        part("backward", products, 2.5 * attention, 2 * logits, 2.0, "a product's speed"),
+        part("forward", products, attention, heads * vocabulary, 1.0, "a product's speed"),
+        part("backward", products, 2.5 * attention, 2 * heads * vocabulary, 2.0, "a product's speed"),
         Part("optimizer", seconds["optimizer"], optimizer, "32 bytes a weight"),
         Part("publish", seconds["publish"], None, "a canary prompt"),
         Part("journal", seconds["journal"], None, "writing files"),
     ]
+
+
+def _triangle(count: int) -> float:
+    """(query, key) pairs of so many tokens, each reading itself and all before it."""
+    return count * (count + 1) / 2
+
+
+def _own(row: tuple[int, int]) -> float:
+    """The pairs of the sampled tokens of a row: its prompt, and what was sampled before."""
+    prompt, sampled = row
+    return sampled * prompt + _triangle(sampled)
 
 
 def _machine(policy: Policy, ceilings: Ceilings, squares: Sequence[int]) -> dict[str, Any]:

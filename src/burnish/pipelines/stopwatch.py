@@ -100,9 +100,15 @@ class Step:
         return sum(sampled for _, sampled in self.rollouts)
 
     @property
-    def places(self) -> int:
-        """Places the update must go through at the least: each prompt once, then what was sampled."""
-        return sum(len(prompt.ids) for prompt in self.prompts) + self.tokens
+    def trained(self) -> list[list[tuple[int, int]]]:
+        """The same of the rollouts that the update learns from, by group: what is dropped costs it nothing."""
+        samples = self._samples()
+        heard = {sample.origin for sample in samples if any(sample.advantages)} or {one.origin for one in samples}
+        groups = [
+            [(len(group.prompt.ids), one.tokens.sampled_count) for one in group.rollouts if group.key(one) in heard]
+            for group in self.groups
+        ]
+        return [group for group in groups if group]
 
     def requests(self, max_new: int) -> list[Request]:
         sampling = replace(self.sampling, max_new=max_new)
@@ -111,7 +117,7 @@ class Step:
     def warm_up(self) -> None:
         """Kernels are compiled, memory is there, the verifiers have started."""
         self.groups = self.sampler.groups(self.problems[:2], 2)
-        self._journal(self.recipe.credit_groups(self.groups, {}), self._update())
+        self._journal(self._samples(), self._update())
 
     def prefill(self) -> None:
         for _ in self.engine.generate(self.requests(1)):
@@ -121,8 +127,12 @@ class Step:
         for _ in self.engine.generate(self.requests(self.size.max_new)):
             pass
 
+    def _samples(self) -> list[Sample]:
+        kept, _ = self.recipe.select(self.groups)
+        return self.recipe.credit_groups(kept or self.groups, {})
+
     def _update(self) -> Metrics:
-        samples = self.recipe.credit_groups(self.groups, {})
+        samples = self._samples()
         self.learner.version = self.engine.version  # as if they had just been drawn
         stats = self.learner.update(samples, self.recipe.objective, self.recipe.weigh)
         self.learner.version = self.engine.version
@@ -146,7 +156,7 @@ class Step:
         self.groups = self.sampler.groups(self.problems, self.size.samples)
         judged = clock()
         sampling = self.engine.ended - began
-        samples = self.recipe.credit_groups(self.groups, {})
+        samples = self._samples()
         credited = clock()
         with _watching_backward(self.learner) as watch:
             stats = self._update()
