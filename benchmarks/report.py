@@ -141,4 +141,4 @@ def command_of(name: str) -> str:
 
 def shortened(place: str) -> str:
     """A path as a page says it: an absolute one by its last parts."""
-    return f".../{'/'.join(Path(place).parts[-3:])}" if place.startswith("/") else place
+    return f".../{'/'.join(Path(place).parts[1:][-3:])}" if place.startswith("/") else place
