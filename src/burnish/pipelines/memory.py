@@ -76,7 +76,9 @@ def _updating(setting: Setting, trained: int) -> dict[str, float]:
         logits = 4.0 * rows * V + (6.0 + 4.0 * bool(text.tie_word_embeddings)) * head
         casts = 4.0 * _products(policy)
     else:
-        logits = 4 * 4.0 * rows * V + 4.0 * bool(text.tie_word_embeddings) * head
+        # The head's gradient is gathered over the chunks of logits: what was gathered, what a chunk adds, and where it is tied the
+        # embedding's own, all beside the gradient of the micro-batches before.
+        logits = 4 * 4.0 * rows * V + 4.0 * (2 + bool(text.tie_word_embeddings)) * head
         casts = 2.0 * _products(policy) if policy.compute is torch.bfloat16 else 0.0
     return {"gradients": 4.0 * trained, "casts": casts, "activations": activations, "logits": logits}
 
