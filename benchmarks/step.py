@@ -24,7 +24,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,11 @@ from burnish.algos import recipes
 from burnish.config import OptimizerConfig
 from burnish.engine.embedded import EmbeddedEngine
 from burnish.learner.learner import Learner, Optimization
+from burnish.pipelines.stopwatch import Watched
 from burnish.policy.model import Policy, load, tune_allocator
 from burnish.policy.sampling import SamplingDistribution
 from burnish.prompts import Renderer
-from burnish.records import Completion, Problem, Sampling
+from burnish.records import Problem, Sampling
 from burnish.rollout import Sampler
 from burnish.tasks import load as load_task
 from burnish.verify.pool import Pool
@@ -62,31 +63,11 @@ PARTS = (
 # --- ours ---
 
 
-class Timed:
-    """The engine, noting when its last completion came."""
-
-    def __init__(self, engine: EmbeddedEngine) -> None:
-        self._engine = engine
-        self.version = 0
-        self.ended = 0.0
-
-    def generate(self, requests: Any) -> Iterator[Completion]:
-        yield from self._engine.generate(requests)
-        self.ended = time.perf_counter()
-
-    def load(self, weights: object, version: int) -> None:
-        self._engine.load(weights, version)
-        self.version = version
-
-    def prove(self, ids: Sequence[int]) -> tuple[int, list[float]]:
-        return self._engine.prove(ids)
-
-
 class Ours:
     """Engine, verifiers and learner as `burnish train` puts them together, with the defaults of its config."""
 
     def __init__(self, policy: Policy, renderer: Renderer, task: Any, pool: Pool, args: argparse.Namespace) -> None:
-        self._engine = Timed(EmbeddedEngine(policy))
+        self._engine = Watched(EmbeddedEngine(policy))
         sampling = Sampling(1.0, 1.0, 0, args.max_new, policy.stop_ids, args.seed)
         self._sampler = Sampler(self._engine, renderer, pool, task.messages, sampling)
         self._recipe = recipes.recipe("grpo")

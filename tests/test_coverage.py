@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import pytest
 
-PATH = Path(__file__).resolve().parents[1] / "benchmarks" / "coverage.py"
+from scripts import FOLDER, script
 
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmarks_coverage", PATH)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(PATH.parent))  # the script imports what all of them share
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(PATH.parent))
-    return module
-
-
-simulation = load()
+simulation = script("coverage")
 RUNS = 2000
 ERROR = 3 * (0.95 * 0.05 / RUNS) ** 0.5  # three standard errors of a simulated coverage: 1.5 points
 HELD = [
@@ -97,7 +78,7 @@ def test_the_bootstrap_covers_as_the_closed_form_does() -> None:
 
 
 def test_the_page_has_a_row_for_every_simulation() -> None:
-    page = (PATH.parents[1] / "docs" / "evaluation.md").read_text()
+    page = (FOLDER.parent / "docs" / "evaluation.md").read_text()
     for truth in simulation.TRUTHS:
         for problems, samples in simulation.SIZES:
             rarer = problems * min(truth.mean, 1 - truth.mean)

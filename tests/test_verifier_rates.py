@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from burnish.evaluate.verifiers import as_json, measured, rates_of, sentences
+from scripts import FOLDER, script
 
-PATH = Path(__file__).resolve().parents[1] / "benchmarks" / "verifier_rates.py"
-
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmarks_verifier_rates", PATH)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(PATH.parent))  # the script imports what all of them share
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(PATH.parent))
-    return module
-
-
-script = load()
+rates = script("verifier_rates")
 HERE = [entry for entry in measured() if entry.data.startswith("tests/") or entry.data.startswith("math_cases")]
 LARGE = [entry for entry in measured() if entry not in HERE]
 
 
 def errors(entry: object, data: Path) -> tuple[int, ...]:
     """(wrong, right, false positives, false negatives), measured now; a verdict that came too late here is neither."""
-    rows = script.labelled(entry.data, data)  # type: ignore[attr-defined]
+    rows = rates.labelled(entry.data, data)  # type: ignore[attr-defined]
     assert rows is not None
-    now = script.measure(entry.verifier, entry.data, rows)  # type: ignore[attr-defined]
+    now = rates.measure(entry.verifier, entry.data, rows)  # type: ignore[attr-defined]
     return now.wrong, now.right, now.false_positives, now.false_negatives
 
 
@@ -54,7 +36,7 @@ def test_the_rates_on_gsm8k_are_what_is_measured_now(entry: object, data_dir: Pa
 
 def test_every_entry_of_the_script_is_in_the_file() -> None:
     assert {(entry.verifier, entry.data) for entry in measured()} == {
-        (verifier, name) for name, verifiers in script.SETS.items() for verifier in verifiers
+        (verifier, name) for name, verifiers in rates.SETS.items() for verifier in verifiers
     }
 
 
@@ -70,7 +52,7 @@ def test_other_code_than_was_measured_is_said_to_be() -> None:
 
 
 def test_the_page_shows_what_the_file_holds() -> None:
-    page = (PATH.parents[1] / "docs" / "evaluation.md").read_text()
+    page = (FOLDER.parent / "docs" / "evaluation.md").read_text()
     for entry in measured():
         assert f"| {entry.verifier} | {entry.data} | {entry.false_positives} of {entry.wrong:,} [" in page
         assert f" | {entry.false_negatives} of {entry.right:,} [" in page

@@ -44,7 +44,10 @@ def service(*arguments: str, code: str | None = None) -> Iterator[tuple[str, sub
         yield line.split(" at ")[1].split("/v1/judge")[0], process
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        try:
+            process.communicate(timeout=30)
+        finally:
+            process.kill()  # where it does not end by itself, that is a failure, and nothing stays behind
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +185,24 @@ def test_a_signal_lets_what_is_in_progress_finish() -> None:
         assert process.wait(timeout=20) == 0
         assert answers[0][0] == 200 and answers[0][1]["verdicts"][0]["outcome"] == "right"
         wait_until(lambda: not is_running(int(warm["why"])))
+
+
+EARLY = """
+import os, signal, sys, uvicorn
+from burnish.cli import main
+run = uvicorn.Server.run
+def early(server, sockets):
+    os.kill(os.getpid(), signal.SIGTERM)
+    run(server, sockets=sockets)
+uvicorn.Server.run = early
+sys.argv[1:] = ["verify", "serve", "--port", "0", "--verifier", "number", "--workers", "1"]
+main()
+"""
+
+
+def test_a_signal_before_the_server_runs_ends_it() -> None:
+    with service(code=EARLY) as (_, process):
+        assert process.wait(timeout=30) == 0
 
 
 @pytest.mark.parametrize(

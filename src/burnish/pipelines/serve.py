@@ -51,14 +51,22 @@ def serve(
             timeout_keep_alive=30,
             h11_max_incomplete_event_size=1 << 16,
         )
-        place = listener.getsockname()
-        shown = f"[{place[0]}]" if ":" in place[0] else place[0]
-        sys.stderr.write(f"burnish: {', '.join(verifiers)} at http://{shown}:{place[1]}/v1/judge; Ctrl-C ends it.\n")
-        sys.stderr.flush()
-        # uvicorn raises the signal again once it has ended in order; for this verb that end is a good one.
-        before = {number: signal.signal(number, _noted) for number in (signal.SIGINT, signal.SIGTERM)}
+        server = uvicorn.Server(config)
+
+        def end(number: int, frame: object) -> None:
+            server.should_exit = True
+
+        # Before anyone is told where we listen, and may send a signal: uvicorn's own handlers come a moment later. It raises
+        # the signal again once it has ended in order; for this verb that end is a good one.
+        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            place = listener.getsockname()
+            shown = f"[{place[0]}]" if ":" in place[0] else place[0]
+            sys.stderr.write(
+                f"burnish: {', '.join(verifiers)} at http://{shown}:{place[1]}/v1/judge; Ctrl-C ends it.\n"
+            )
+            sys.stderr.flush()
+            server.run(sockets=[listener])
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -87,10 +95,6 @@ class _Connection(H11Protocol):
             return
         self._before = self.cycle
         self.loop.call_later(_HEAD_S, self._look)
-
-
-def _noted(number: int, frame: object) -> None:
-    """The signal was heard, and what it asked for has been done."""
 
 
 def _listen(host: str, port: int) -> socket.socket:

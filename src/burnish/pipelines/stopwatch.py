@@ -53,7 +53,7 @@ class Size:
     repeats: int = 3
 
 
-class _Watched:
+class Watched:
     """The engine, noting when its last completion came."""
 
     def __init__(self, engine: Serving) -> None:
@@ -79,7 +79,7 @@ class Step:
         self, policy: Policy, task: Task, pool: Pool, problems: Sequence[Problem], size: Size, seed: int
     ) -> None:
         self.policy, self.size = policy, size
-        self.engine = _Watched(engine_for(policy))
+        self.engine = Watched(engine_for(policy))
         renderer = Renderer(policy.tokenizer)
         self.prompts: list[Prompt] = [renderer.prompt(problem, task.messages(problem)) for problem in problems]
         check_room(self.prompts, size.max_new, policy.context)
@@ -117,7 +117,8 @@ class Step:
     def warm_up(self) -> None:
         """Kernels are compiled, memory is there, the verifiers have started."""
         self.groups = self.sampler.groups(self.problems[:2], 2)
-        self._journal(self._samples(), self._update())
+        samples = self._samples()
+        self._journal(samples, self._update(samples))
 
     def prefill(self) -> None:
         for _ in self.engine.generate(self.requests(1)):
@@ -131,8 +132,7 @@ class Step:
         kept, _ = self.recipe.select(self.groups)
         return self.recipe.credit_groups(kept or self.groups, {})
 
-    def _update(self) -> Metrics:
-        samples = self._samples()
+    def _update(self, samples: Sequence[Sample]) -> Metrics:
         self.learner.version = self.engine.version  # as if they had just been drawn
         stats = self.learner.update(samples, self.recipe.objective, self.recipe.weigh)
         self.learner.version = self.engine.version
@@ -159,7 +159,7 @@ class Step:
         samples = self._samples()
         credited = clock()
         with _watching_backward(self.learner) as watch:
-            stats = self._update()
+            stats = self._update(samples)
         updated = clock()
         self.engine.load(self.learner.weights(), self.learner.version)
         canary = self.groups[0].rollouts[0].tokens
@@ -168,13 +168,12 @@ class Step:
         published = clock()
         journalled = self._journal(samples, stats)
         update = updated - credited
-        credit = min(credited - judged, update)  # _update credits again; what that took is not the update's
         return {
             "prefill": prefill,
             "decode": max(sampling - prefill, 0.0),
             "verify": judged - self.engine.ended,
-            "credit": credit,
-            "forward": max(update - credit - watch["backward"] - watch["optimizer"], 0.0),
+            "credit": credited - judged,
+            "forward": max(update - watch["backward"] - watch["optimizer"], 0.0),
             "backward": watch["backward"],
             "optimizer": watch["optimizer"],
             "publish": published - updated,
@@ -184,8 +183,9 @@ class Step:
     def profiled(self) -> dict[str, dict[str, float]]:
         """Seconds by kind of work, of prefill, decode, forward and backward."""
         prefill, sampling = kinds_of(self.prefill)["forward"], kinds_of(self.sample)["forward"]
+        samples = self._samples()
         with _watching_backward(self.learner):
-            update = kinds_of(self._update)
+            update = kinds_of(lambda: self._update(samples))
         decode = {kind: max(sampling[kind] - prefill[kind], 0.0) for kind in KINDS}
         return {"prefill": prefill, "decode": decode, "forward": update["forward"], "backward": update["backward"]}
 
