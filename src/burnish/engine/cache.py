@@ -14,6 +14,7 @@ pages, C of a row's own, J of all its pages, H query heads, K key heads, R = H /
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 from dataclasses import dataclass
@@ -260,7 +261,11 @@ def _reserved(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) 
         return torch.zeros(shape, dtype=dtype, device=device)
     size = int(np.prod(shape)) * dtype.itemsize
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
-    return torch.frombuffer(mmap.mmap(-1, size, **private), dtype=dtype).view(shape)
+    memory = mmap.mmap(-1, size, **private)
+    if hasattr(mmap, "MADV_HUGEPAGE"):  # a decode step goes through all of it: with small pages it waits for their addresses
+        with contextlib.suppress(OSError):  # a kernel built without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=dtype).view(shape)
 
 
 def bytes_a_token(config: Any, itemsize: int) -> int:

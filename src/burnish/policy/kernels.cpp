@@ -127,6 +127,13 @@ inline void product(int M, int N, int K, const float* a, int am, int ak, const f
     }
 }
 
+inline int threads_at_most() {
+#ifdef _OPENMP
+    return omp_get_max_threads();
+#else
+    return 1;
+#endif
+}
 inline int up(int n) { return (n + W - 1) / W * W; }
 
 // One head: norm (if it has a weight; the normed head is rounded before its weight, as transformers does) and rotation.
@@ -171,31 +178,53 @@ inline void widen(const bf* from, int stride, int rows, int D, float* by_row, in
     }
 }
 
-// Products with weights of eight bits: sum_NJ[rows, 64] += x[rows, depth] against one panel of 64 outputs. Its numbers are a sign and
-// seven bits, in the order [depth / 2][64][2], so that two inputs' numbers are one word once they are wide; in every 64 bytes, runs of
-// eight from the first and from the second 32 take turns, which is the order in which they come out of the tables below. The panel is
-// widened once and then read by all rows; the sum of a row never depends on which rows are computed beside it.
+// ---- products: sum_NJ[rows, 64] += x[rows, depth] against one panel of 64 outputs, in the order [depth / 2][64][2]: two inputs' weights
+// are one word. The sum of a row never depends on which rows are computed beside it.
 constexpr int PANEL = 4 * W, DEEP = 256, CHUNK = 192;
 
-#if defined(__AVX512BF16__) && defined(__AVX512VBMI__)
+// Sixteen words of two numbers, each multiplied with the two of `pair`, and both added.
+inline vf dot2(vf sum, uint32_t pair, vu words) {
+#ifdef __AVX512BF16__
+    return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)words);
+#else
+    return sum + (vf)(words & 0xffff0000u) * all(one(bf(pair >> 16))) + (vf)(words << 16) * all(one(bf(pair)));
+#endif
+}
+inline vu words_of(const bf* p) { vu w; std::memcpy(&w, p, sizeof w); return w; }
+inline vu wide_of(const bf* p) { vh h; std::memcpy(&h, p, sizeof h); return __builtin_convertvector(h, vu); }
+inline uint32_t pair_of(const bf* p) { uint32_t u; std::memcpy(&u, p, sizeof u); return u; }
+
 template <int M>
 inline void dot_panel(int pairs, const bf* x, int stride, const bf* panel, float* sum_NJ) {
-    __m512 acc[M][4];
+    vf acc[M][4];
     for (int m = 0; m < M; ++m)
-        for (int v = 0; v < 4; ++v) acc[m][v] = _mm512_loadu_ps(sum_NJ + m * PANEL + v * W);
+        for (int v = 0; v < 4; ++v) acc[m][v] = load(sum_NJ + m * PANEL + v * W);
     for (int p = 0; p < pairs; ++p) {
-        __m512bh right[4];
-        for (int v = 0; v < 4; ++v) right[v] = (__m512bh)_mm512_loadu_si512(panel + ((size_t)p * 4 + v) * 2 * W);
+        vu right[4];
+        for (int v = 0; v < 4; ++v) right[v] = words_of(panel + ((size_t)p * 4 + v) * 2 * W);
         for (int m = 0; m < M; ++m) {
-            int32_t two;
-            std::memcpy(&two, x + (size_t)m * stride + 2 * p, 4);
-            __m512bh left = (__m512bh)_mm512_set1_epi32(two);
-            for (int v = 0; v < 4; ++v) acc[m][v] = _mm512_dpbf16_ps(acc[m][v], left, right[v]);
+            uint32_t pair = pair_of(x + (size_t)m * stride + 2 * p);
+            for (int v = 0; v < 4; ++v) acc[m][v] = dot2(acc[m][v], pair, right[v]);
         }
     }
     for (int m = 0; m < M; ++m)
-        for (int v = 0; v < 4; ++v) _mm512_storeu_ps(sum_NJ + m * PANEL + v * W, acc[m][v]);
+        for (int v = 0; v < 4; ++v) store(sum_NJ + m * PANEL + v * W, acc[m][v]);
 }
+inline void dot_rows(int rows, int depth, const bf* x, int stride, const bf* panel, float* sum_NJ) {
+    int m = 0, pairs = depth / 2;
+    for (; m + 6 <= rows; m += 6) dot_panel<6>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL);
+    switch (rows - m) {
+        case 5: dot_panel<5>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
+        case 4: dot_panel<4>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
+        case 3: dot_panel<3>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
+        case 2: dot_panel<2>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
+        case 1: dot_panel<1>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
+    }
+}
+
+// Weights of eight bits: a sign and seven bits. In every 64 bytes, runs of eight from the first and from the second 32 take turns, which
+// is the order in which they come out of the tables below. A panel is widened once and then read by all rows.
+#if defined(__AVX512BF16__) && defined(__AVX512VBMI__)
 // The two bytes of 0 .. 127 as bfloat16, in which they are exact.
 struct Bytes {
     alignas(64) uint8_t low[128], high[128];
@@ -210,8 +239,7 @@ struct Bytes {
 };
 const Bytes bytes_of;
 
-inline void add_panel(int rows, int depth, const bf* x, int stride, const uint8_t* weight, float* room, float* sum_NJ) {
-    bf* panel = (bf*)room;  // handed in: a thread-local buffer of its own was looked up at every store
+inline void widen_panel(int depth, const uint8_t* weight, bf* panel) {
     __m512i low0 = _mm512_load_si512(bytes_of.low), low1 = _mm512_load_si512(bytes_of.low + 64);
     __m512i high0 = _mm512_load_si512(bytes_of.high), high1 = _mm512_load_si512(bytes_of.high + 64);
     __m512i sign = _mm512_set1_epi8((char)0x80);
@@ -222,55 +250,72 @@ inline void add_panel(int rows, int depth, const bf* x, int stride, const uint8_
         _mm512_storeu_si512(panel + i, _mm512_unpacklo_epi8(low, high));
         _mm512_storeu_si512(panel + i + 32, _mm512_unpackhi_epi8(low, high));
     }
-    int m = 0, pairs = depth / 2;
-    for (; m + 6 <= rows; m += 6) dot_panel<6>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL);
-    switch (rows - m) {
-        case 5: dot_panel<5>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
-        case 4: dot_panel<4>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
-        case 3: dot_panel<3>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
-        case 2: dot_panel<2>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
-        case 1: dot_panel<1>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
-    }
 }
 #else
-inline void add_panel(int rows, int depth, const bf* x, int stride, const uint8_t* weight, float* room, float* sum_NJ) {
-    float *panel = room, *wide = room + DEEP * PANEL;
+inline void widen_panel(int depth, const uint8_t* weight, bf* panel) {
     for (int i = 0; i < depth * PANEL; ++i) {  // i counts numbers in order, `at` bytes as they lie
-        int at = i / 64 * 64 + i % 32 / 8 * 16 + i % 64 / 32 * 8 + i % 8, number = weight[at] & 127;
-        panel[(i / (2 * PANEL) * 2 + i % 2) * PANEL + i % (2 * PANEL) / 2] = weight[at] & 128 ? -number : number;
+        int at = i / 64 * 64 + i % 32 / 8 * 16 + i % 64 / 32 * 8 + i % 8;
+        float number = weight[at] & 128 ? -(weight[at] & 127) : weight[at] & 127;
+        uint32_t u;
+        std::memcpy(&u, &number, 4);
+        panel[i] = u >> 16;
     }
-    for (int m = 0; m < rows; ++m)
-        for (int d = 0; d < depth; ++d) wide[m * DEEP + d] = one(x[(size_t)m * stride + d]);
-    product<true>(rows, PANEL, depth, wide, DEEP, 1, panel, PANEL, sum_NJ, PANEL);
 }
 #endif
 
-// ---- pages: S positions (a multiple of 16) of K heads. Keys [K, D / 2, S, 2], so that sixteen positions are scored at once, two of
-// their numbers in one word; values [K, S, D]. What a query gets never depends on which queries are computed beside it.
+// out[N, O] = x[N, I] W^T (* scale) (+ bias), W in panels of bfloat16 or of eight bits, with zeros behind the last output; scale and
+// bias [panels * 64].
+inline const bf* panel_of(const bf* weight, int, bf*) { return weight; }
+inline const bf* panel_of(const uint8_t* weight, int depth, bf* room) { widen_panel(depth, weight, room); return room; }
+
+template <class Weight>
+inline void dense(int N, int O, int I, const bf* x, const Weight* weight, const float* scale, const float* bias, bf* out) {
+    int panels = (O + PANEL - 1) / PANEL, chunks = (N + CHUNK - 1) / CHUNK, threads = threads_at_most();
+    while (chunks * panels % threads && N >= 12 * (chunks + 1)) ++chunks;  // as much for each of them
+    int size = ((N + chunks - 1) / chunks + 5) / 6 * 6;
+#pragma omp parallel for collapse(2) schedule(static)
+    for (int c = 0; c < chunks; ++c)
+        for (int p = 0; p < panels; ++p) {
+            int first = c * size, rows = std::min(size, N - first);
+            float* sum_NJ = scratch.room((size_t)rows * PANEL + DEEP * PANEL / 2);
+            bf* room = (bf*)(sum_NJ + (size_t)rows * PANEL);
+            std::memset(sum_NJ, 0, sizeof(float) * rows * PANEL);
+            for (int i = 0; i < I; i += DEEP) {
+                int depth = std::min(DEEP, I - i);
+                dot_rows(rows, depth, x + (size_t)first * I + i, I, panel_of(weight + ((size_t)p * I + i) * PANEL, depth, room), sum_NJ);
+            }
+            for (int m = 0; m < rows; ++m)
+                for (int j = p * PANEL; j < std::min(O, (p + 1) * PANEL); j += W) {
+                    vf sum = load(sum_NJ + m * PANEL + j - p * PANEL);
+                    if (scale) sum *= load(scale + j);
+                    if (bias) sum += load(bias + j);
+                    bf done[W];
+                    store(done, sum);
+                    std::memcpy(out + (size_t)(first + m) * O + j, done, sizeof(bf) * std::min(W, O - j));
+                }
+        }
+}
+
+// ---- pages: S positions (a multiple of 16) of K heads. Keys [K, D / 2, S, 2] and values [K, S / 2, D, 2]: two numbers that are
+// multiplied and added together lie in one word. What a query gets never depends on which queries are computed beside it.
 
 // Q queries against V x 16 positions of one page.
 template <int Q, int V>
-inline void score_page(const float* query, int D, const bf* keys, int S, float* score, int ld) {
+inline void score_page(const bf* query, int D, const bf* keys, int S, float* score, int ld) {
     vf acc[Q][V] = {};
     for (int i = 0; i < D / 2; ++i) {
-        vf even[V], odd[V];
-        for (int v = 0; v < V; ++v) {
-            vu pair;
-            std::memcpy(&pair, keys + 2 * ((size_t)i * S + v * W), sizeof pair);
-            even[v] = (vf)(pair << 16);
-            odd[v] = (vf)(pair & 0xffff0000u);
-        }
+        vu key[V];
+        for (int v = 0; v < V; ++v) key[v] = words_of(keys + 2 * ((size_t)i * S + v * W));
         for (int q = 0; q < Q; ++q) {
-            vf a = all(query[q * D + 2 * i]), b = all(query[q * D + 2 * i + 1]);
-            for (int v = 0; v < V; ++v) acc[q][v] += a * even[v];
-            for (int v = 0; v < V; ++v) acc[q][v] += b * odd[v];
+            uint32_t pair = pair_of(query + q * D + 2 * i);
+            for (int v = 0; v < V; ++v) acc[q][v] = dot2(acc[q][v], pair, key[v]);
         }
     }
     for (int q = 0; q < Q; ++q)
         for (int v = 0; v < V; ++v) store(score + (size_t)q * ld + v * W, acc[q][v]);
 }
 template <int V>
-inline void score_stretch(int M, const float* query, int D, const bf* keys, int S, float* score, int ld) {
+inline void score_stretch(int M, const bf* query, int D, const bf* keys, int S, float* score, int ld) {
     int m = 0;
     for (; m + 6 <= M; m += 6) score_page<6, V>(query + m * D, D, keys, S, score + (size_t)m * ld, ld);
     switch (M - m) {
@@ -282,29 +327,32 @@ inline void score_stretch(int M, const float* query, int D, const bf* keys, int 
     }
 }
 // The first `count` positions of a page, and what makes sixteen full.
-inline void score_all(int M, const float* query, int D, const bf* keys, int S, int count, float* score, int ld) {
+inline void score_all(int M, const bf* query, int D, const bf* keys, int S, int count, float* score, int ld) {
     int s = 0;
     for (; s + W < count; s += 2 * W) score_stretch<2>(M, query, D, keys + 2 * s, S, score + s, ld);
     if (s < count) score_stretch<1>(M, query, D, keys + 2 * s, S, score + s, ld);
 }
 
-// Q queries' weighted sums of `count` values, V x 16 of their numbers, added to what is there.
+// Q queries' weighted sums of `count` values, V x 16 of their numbers, added to what is there. Where `count` is odd, what follows the
+// last value is a zero (page_write) whose weight is zero.
 template <int Q, int V>
-inline void mix_page(const float* weight, int ld, const bf* values, int D, int count, float* into) {
+inline void mix_page(const bf* weight, int ld, const bf* values, int D, int count, float* into) {
     vf acc[Q][V];
     for (int q = 0; q < Q; ++q)
         for (int v = 0; v < V; ++v) acc[q][v] = load(into + q * D + v * W);
-    for (int j = 0; j < count; ++j) {
-        vf value[V];
-        for (int v = 0; v < V; ++v) value[v] = load(values + (size_t)j * D + v * W);
-        for (int q = 0; q < Q; ++q)
-            for (int v = 0; v < V; ++v) acc[q][v] += value[v] * weight[(size_t)q * ld + j];
+    for (int j = 0; j < count; j += 2) {
+        vu value[V];
+        for (int v = 0; v < V; ++v) value[v] = words_of(values + (size_t)j * D + 2 * v * W);
+        for (int q = 0; q < Q; ++q) {
+            uint32_t pair = pair_of(weight + (size_t)q * ld + j);
+            for (int v = 0; v < V; ++v) acc[q][v] = dot2(acc[q][v], pair, value[v]);
+        }
     }
     for (int q = 0; q < Q; ++q)
         for (int v = 0; v < V; ++v) store(into + q * D + v * W, acc[q][v]);
 }
 template <int V>
-inline void mix_stretch(int M, const float* weight, int ld, const bf* values, int D, int count, float* into) {
+inline void mix_stretch(int M, const bf* weight, int ld, const bf* values, int D, int count, float* into) {
     int m = 0;
     for (; m + 6 <= M; m += 6) mix_page<6, V>(weight + (size_t)m * ld, ld, values, D, count, into + m * D);
     switch (M - m) {
@@ -315,27 +363,27 @@ inline void mix_stretch(int M, const float* weight, int ld, const bf* values, in
         case 1: mix_page<1, V>(weight + (size_t)m * ld, ld, values, D, count, into + m * D); break;
     }
 }
-inline void mix_all(int M, const float* weight, int ld, const bf* values, int D, int count, float* into) {
+inline void mix_all(int M, const bf* weight, int ld, const bf* values, int D, int count, float* into) {
     int d = 0;
-    for (; d + 4 * W <= D; d += 4 * W) mix_stretch<4>(M, weight, ld, values + d, D, count, into + d);
-    if (d < D) mix_stretch<2>(M, weight, ld, values + d, D, count, into + d);
+    for (; d + 4 * W <= D; d += 4 * W) mix_stretch<4>(M, weight, ld, values + 2 * d, D, count, into + d);
+    if (d < D) mix_stretch<2>(M, weight, ld, values + 2 * d, D, count, into + d);
 }
 
-// Softmax of one query's scores: what is outside [low, limit), or within [from, to), gets no weight. `base` to `end`: multiples of 16.
-inline void weigh(float* w, int base, int low, int from, int to, int limit, int end) {
-    for (int j = base; j < low; ++j) w[j] = -INFINITY;
-    for (int j = std::max(base, from); j < std::min(to, end); ++j) w[j] = -INFINITY;
-    for (int j = limit; j < end; ++j) w[j] = -INFINITY;
-    vf high = load(w + base), total{};
-    for (int j = base + W; j < end; j += W) { vf v = load(w + j); high = v < high ? high : v; }
-    float most = top(high);
+// Softmax of one query's scores times `scale`, up to the factor that is returned: what is outside [low, limit), or within [from, to),
+// gets no weight. The weights are rounded, and the factor is of the rounded ones: they sum to one as they are used.
+// `base` to `end`: multiples of 16.
+inline float weigh(float* score, float scale, int base, int low, int from, int to, int limit, int end, bf* weight) {
+    for (int j = base; j < low; ++j) score[j] = -INFINITY;
+    for (int j = std::max(base, from); j < std::min(to, end); ++j) score[j] = -INFINITY;
+    for (int j = limit; j < end; ++j) score[j] = -INFINITY;
+    vf high = load(score + base), total{};
+    for (int j = base + W; j < end; j += W) { vf v = load(score + j); high = v < high ? high : v; }
+    float most = top(high) * scale;
     for (int j = base; j < end; j += W) {
-        vf e = exponential(load(w + j) - most);
-        store(w + j, e);
-        total += e;
+        store(weight + j, exponential(load(score + j) * scale - most));
+        total += load(weight + j);
     }
-    float whole = 1.0f / sum(total);
-    for (int j = base; j < end; j += W) store(w + j, load(w + j) * whole);
+    return 1.0f / sum(total);
 }
 
 }  // namespace
@@ -678,7 +726,20 @@ void page_write(int N, int H, int K, int D, int S, const bf* qkv, const float* n
             turn(row + (H + k) * D, norm_k, epsilon, c, s, D, key);
             bf* to = keys + (page * K + k) * S * D + 2 * offset;
             for (int i = 0; i < D / 2; ++i) std::memcpy(to + (size_t)2 * i * S, key + 2 * i, 2 * sizeof(bf));
-            std::memcpy(values + ((page * K + k) * S + offset) * D, row + (H + K + k) * D, sizeof(bf) * D);
+            // Two values to a word: those of an even place and of the one after it, if that is new too, else zeros; an odd place alone
+            // joins what is there.
+            bf* pairs = values + ((page * K + k) * S + offset / 2 * 2) * D;
+            const bf* value = row + (H + K + k) * D;
+            bool with_next = n + 1 < N && place_N[n + 1] == place_N[n] + 1, written = n > 0 && place_N[n - 1] == place_N[n] - 1;
+            if (offset % 2 && written) continue;
+            for (int d = 0; d < D; d += W) {
+                vu words = wide_of(value + d);
+                if (offset % 2)
+                    words = (words_of(pairs + 2 * d) & 0xffffu) | (words << 16);
+                else if (with_next)
+                    words |= wide_of(value + wide + d) << 16;
+                std::memcpy(pairs + 2 * d, &words, sizeof words);
+            }
         }
     }
 }
@@ -712,13 +773,15 @@ void paged_attend(int tiles, const int32_t* tile, int H, int K, int D, int S, co
                 return std::min(S, (p * S < s.to ? std::min(s.from, limit) : limit) - p * S);
             };
             int from = least / S, ld = up(most);  // the first page anyone reads, and where the last one ends
-            float* cursor = scratch.room((size_t)M * (ld + D) + 64);
+            float* cursor = scratch.room((size_t)M * (ld + ld / 2 + D + D / 2 + 1) + 64);
             float* score_MJ = scratch.take((size_t)M * ld, cursor);
-            float* query_MD = scratch.take((size_t)M * D, cursor);
-            for (int m = 0; m < M; ++m) {
-                const bf* q = query + ((size_t)(first + m / R) * H + k * R + m % R) * D;
-                for (int d = 0; d < D; d += W) store(query_MD + m * D + d, load(q + d) * scale);
-            }
+            float* out_MD = scratch.take((size_t)M * D, cursor);
+            bf* weight_MJ = (bf*)scratch.take((size_t)M * ld / 2, cursor);
+            bf* query_MD = (bf*)scratch.take((size_t)M * D / 2, cursor);
+            float* factor_M = scratch.take(M, cursor);
+            std::memset(out_MD, 0, sizeof(float) * M * D);
+            for (int i = 0; i < count; ++i)
+                std::memcpy(query_MD + i * R * D, query + ((size_t)(first + i) * H + k * R) * D, sizeof(bf) * R * D);
             const int32_t* common = table + (size_t)row_N[first] * table_width;
             for (int p = from; p < shared; ++p)
                 score_all(M, query_MD, D, keys + ((size_t)common[p] * K + k) * head, S, filled(seen[0], p, most), score_MJ + p * S, ld);
@@ -728,18 +791,21 @@ void paged_attend(int tiles, const int32_t* tile, int H, int K, int D, int S, co
                 for (int p = std::max(shared, seen[i].low / S); p * S < seen[i].limit; ++p)
                     score_all(R, query_MD + i * R * D, D, keys + ((size_t)own[p] * K + k) * head, S, filled(seen[i], p, seen[i].limit),
                               score + p * S, ld);
-                for (int r = 0; r < R; ++r) weigh(score + (size_t)r * ld, from * S, seen[i].low, seen[i].from, seen[i].to, seen[i].limit, ld);
+                for (int r = 0; r < R; ++r)
+                    factor_M[i * R + r] = weigh(score + (size_t)r * ld, scale, from * S, seen[i].low, seen[i].from, seen[i].to,
+                                                seen[i].limit, ld, weight_MJ + (size_t)(i * R + r) * ld);
             }
-            std::memset(query_MD, 0, sizeof(float) * M * D);  // done with: now the output
             for (int p = from; p < shared; ++p)
-                mix_all(M, score_MJ + p * S, ld, values + ((size_t)common[p] * K + k) * head, D, filled(seen[0], p, most), query_MD);
+                mix_all(M, weight_MJ + p * S, ld, values + ((size_t)common[p] * K + k) * head, D, filled(seen[0], p, most), out_MD);
             for (int i = 0; i < count; ++i) {
                 const int32_t* own = table + (size_t)row_N[first + i] * table_width;
                 for (int p = std::max(shared, seen[i].low / S); p * S < seen[i].limit; ++p)
-                    mix_all(R, score_MJ + (size_t)i * R * ld + p * S, ld, values + ((size_t)own[p] * K + k) * head, D,
-                            filled(seen[i], p, seen[i].limit), query_MD + i * R * D);
+                    mix_all(R, weight_MJ + (size_t)i * R * ld + p * S, ld, values + ((size_t)own[p] * K + k) * head, D,
+                            filled(seen[i], p, seen[i].limit), out_MD + i * R * D);
                 bf* to = out + ((size_t)(first + i) * H + k * R) * D;
-                for (int d = 0; d < R * D; d += W) store(to + d, load(query_MD + i * R * D + d));
+                for (int r = 0; r < R; ++r)
+                    for (int d = 0; d < D; d += W)
+                        store(to + r * D + d, load(out_MD + (i * R + r) * D + d) * factor_M[i * R + r]);
             }
         }
 }
@@ -830,27 +896,11 @@ void draw(int B, int V, const bf* logits, float temperature, const double* unifo
     }
 }
 
-// out[N, O] = x[N, I] W^T * scale + bias, with W in eight bits: panels of 64 outputs as above, zeros behind the last output;
-// scale and bias [panels * 64].
 void product_int8(int N, int O, int I, const bf* x, const uint8_t* weight, const float* scale, const float* bias, bf* out) {
-    int panels = (O + PANEL - 1) / PANEL, chunks = (N + CHUNK - 1) / CHUNK;
-#pragma omp parallel for collapse(2) schedule(static)
-    for (int c = 0; c < chunks; ++c)
-        for (int p = 0; p < panels; ++p) {
-            int first = c * CHUNK, rows = std::min(CHUNK, N - first);
-            float* room = scratch.room((size_t)rows * (PANEL + DEEP) + DEEP * PANEL);
-            float* sum_NJ = room + DEEP * (PANEL + rows);
-            std::memset(sum_NJ, 0, sizeof(float) * rows * PANEL);
-            for (int i = 0; i < I; i += DEEP)
-                add_panel(rows, std::min(DEEP, I - i), x + (size_t)first * I + i, I, weight + ((size_t)p * I + i) * PANEL, room,
-                          sum_NJ);
-            for (int m = 0; m < rows; ++m)
-                for (int j = p * PANEL; j < std::min(O, (p + 1) * PANEL); j += W) {
-                    bf done[W];
-                    store(done, load(sum_NJ + m * PANEL + j - p * PANEL) * load(scale + j) + load(bias + j));
-                    std::memcpy(out + (size_t)(first + m) * O + j, done, sizeof(bf) * std::min(W, O - j));
-                }
-        }
+    dense(N, O, I, x, weight, scale, bias, out);
+}
+void product_bf16(int N, int O, int I, const bf* x, const bf* weight, const float* scale, const float* bias, bf* out) {
+    dense(N, O, I, x, weight, scale, bias, out);
 }
 
 }  // extern "C"

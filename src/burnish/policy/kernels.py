@@ -45,6 +45,7 @@ _FUNCTIONS: dict[str, str] = {  # i int, l long, f float, p pointer; where a ten
     "log_probs": "iippfppp",
     "log_probs_backward": "iippfpp",
     "draw": "iipfppp",
+    "product_bf16": "iiippppp",
     "product_int8": "iiippppp",
 }
 _KINDS = {"i": ctypes.c_int, "l": ctypes.c_long, "f": ctypes.c_float, "p": ctypes.c_void_p}
