@@ -78,7 +78,7 @@ def test_a_product_of_eight_bits_takes_half_the_memory() -> None:
     plain = Product([weight], [None])._plain
     assert plain is not None and plain.nbytes == 2 * 256 * 256
     product = ProductInt8([weight], [None])
-    assert product._packed.nbytes == 256 * 256
+    assert product._panels.nbytes == 256 * 256
 
 
 def test_no_row_cap_and_no_lost_pages_change_a_bit() -> None:

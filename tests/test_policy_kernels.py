@@ -195,23 +195,28 @@ def paged(
     position_N, row_N = torch.tensor(position), torch.tensor(row, dtype=torch.int32)
     index_N = position_N + torch.where(position_N < hole[0, 0], 0, hole[0, 1] - hole[0, 0])
     place_N = table[row_N.long(), index_N // S].long() * S + index_N % S
-    query, out = torch.empty(N, H * D, dtype=BF), torch.empty(N, H * D, dtype=BF)
-    call.page_write(N, H, K, D, S, qkv.contiguous(), *norms, 1e-6, position_N, *angles, place_N, *stores, query)
-    given = (
-        torch.tensor(tiles, dtype=torch.int32),
-        H,
-        K,
-        D,
-        S,
-        query,
-        *stores,
-        table,
-        table.shape[1],
-        hole,
-        row_N,
-        index_N,
+    out = torch.empty(N, H * D, dtype=BF)
+    tile_T3 = torch.tensor(tiles, dtype=torch.int32)
+    call.paged_attend(
+        *(
+            N,
+            len(tiles),
+            tile_T3,
+            len(set(row)) == N,
+            H,
+            K,
+            D,
+            S,
+            qkv.contiguous(),
+            *norms,
+            1e-6,
+            position_N,
+            *angles,
+            place_N,
+            *stores,
+        ),
+        *(table, table.shape[1], hole, row_N, index_N, 0.3, window, out),
     )
-    call.paged_attend(len(tiles), *given, 0.3, window, out)
     return out
 
 

@@ -262,7 +262,9 @@ def _reserved(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) 
     size = int(np.prod(shape)) * dtype.itemsize
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
     memory = mmap.mmap(-1, size, **private)
-    if hasattr(mmap, "MADV_HUGEPAGE"):  # a decode step goes through all of it: with small pages it waits for their addresses
+    if hasattr(
+        mmap, "MADV_HUGEPAGE"
+    ):  # a decode step goes through all of it: with small pages it waits for their addresses
         with contextlib.suppress(OSError):  # a kernel built without them
             memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=dtype).view(shape)

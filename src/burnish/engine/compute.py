@@ -41,14 +41,14 @@ class Network:
     def after(self, ids_N: NDArray[np.int64], rows: Rows, chosen_B: NDArray[np.int64] | None = None) -> Tensor:
         """Logits [B, V] after new tokens of rows, laid end to end: of the places `chosen_B`, or of all.
 
-        Their keys and values are written to the rows' pages. Call it in inference mode, in the policy's precision.
+        Their keys and values are written to the rows' pages. Call it in inference mode.
         """
         if self.fused is None:
-            return self._through_module(ids_N, rows, chosen_B)
-        with torch.autocast("cpu", enabled=False):
-            self.fused.reach(int((rows.start_B + rows.count_B).max()))
-            chosen = None if chosen_B is None else torch.from_numpy(chosen_B)
-            return self.fused.step(self._places(ids_N, rows), self.cache.stores, chosen)
+            with self.policy.precision():
+                return self._through_module(ids_N, rows, chosen_B)
+        self.fused.reach(int((rows.start_B + rows.count_B).max()))
+        chosen = None if chosen_B is None else torch.from_numpy(chosen_B)
+        return self.fused.step(self._places(ids_N, rows), self.cache.stores, chosen)
 
     def fill(self, chunks: Sequence[Chunk], most_tokens: int) -> dict[Family, Tensor]:
         """Compute chunks; the logits [V] of the last token of each prompt that one completes.
@@ -73,7 +73,8 @@ class Network:
 
     def _places(self, ids_N: NDArray[np.int64], rows: Rows) -> Places:
         S = self.cache.page
-        if len(ids_N) == len(rows.start_B):
+        alone = len(ids_N) == len(rows.start_B)
+        if alone:
             row_N, position_N = np.arange(len(ids_N)), rows.start_B
         else:
             row_N = np.repeat(np.arange(len(rows.start_B)), rows.count_B)
@@ -83,8 +84,10 @@ class Network:
         place_N = rows.table_BP[row_N, index_N // S] * np.int64(S) + index_N % S
         tiles = self._tiles(rows, int(index_N.max()) + 1)
         row_N, hole = row_N.astype(np.int32), rows.hole_B2(S).astype(np.int32)
-        arrays = (ids_N, position_N, index_N, place_N, row_N, np.ascontiguousarray(rows.table_BP), hole, tiles)
-        return Places(*map(torch.from_numpy, arrays))
+        table_BP = np.ascontiguousarray(rows.table_BP)
+        arrays = (ids_N, position_N, index_N, place_N, row_N, table_BP, hole, tiles)
+        ids, position, index, place, row, table, holes, tiled = (torch.from_numpy(array) for array in arrays)
+        return Places(ids, position, index, place, row, table, holes, tiled, alone)
 
     def _tiles(self, rows: Rows, longest: int) -> NDArray[np.int32]:
         """Which places go through their pages together. It decides speed alone: no place's numbers depend on it."""

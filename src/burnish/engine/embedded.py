@@ -145,13 +145,14 @@ class EmbeddedEngine:
         sampling = listed[0].sampling
         if any(request.sampling != sampling for request in listed):
             raise EngineError("All requests of one call must share their Sampling.")
+        context = self.context
         for request in listed:
             if not request.prompt.ids:
                 raise EngineError(f"The prompt of problem {request.key.problem_id} is empty.")
-            if len(request.prompt.ids) + sampling.max_new > self.context:
+            if len(request.prompt.ids) + sampling.max_new > context:
                 raise EngineError(
                     f"The prompt of problem {request.key.problem_id} has {len(request.prompt.ids)} tokens; with max_new = "
-                    f"{sampling.max_new} it does not fit the model's context of {self.context}."
+                    f"{sampling.max_new} it does not fit the model's context of {context}."
                 )
         with self.policy.evaluating():
             batch = _Batch(self, listed, sampling, on_token)
@@ -224,11 +225,10 @@ class _Batch:
     def step(self) -> list[Completion]:
         """Make room, admit, compute what rows go on from, decode one token a row, and hand back what is done.
 
-        Precision and inference mode end with the step: the caller of `generate` may train between two completions, and an
-        autocast left open would keep casts of weights that have changed since.
+        Inference mode ends with the step: the caller of `generate` may train between two completions.
         """
         scheduler = self.scheduler
-        with torch.inference_mode(), self.policy.precision():
+        with torch.inference_mode():
             lost, grown = scheduler.make_room(1 if self.drafts is None else 1 + MOST)
             for row in lost:
                 self._put_by(row)

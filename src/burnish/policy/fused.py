@@ -19,7 +19,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from burnish.policy import fused_layer, kernels
-from burnish.policy.fused_layer import BF, STEP, Angles, Layer, PackedRows, Product, RowsLayer, norm_backward
+from burnish.policy.fused_layer import (
+    BF,
+    STEP,
+    Angles,
+    Layer,
+    PackedRows,
+    Product,
+    ProductInt8,
+    RowsLayer,
+    SamplingProduct,
+    norm_backward,
+)
 from burnish.policy.model import Policy
 from burnish.policy.sampling import LOGITS_CHUNK
 
@@ -30,6 +41,10 @@ FAMILIES = tuple(
 )
 ROTATIONS = ("default", "llama3", "linear", "yarn")
 """Rotary embeddings whose angles depend on the position alone."""
+
+
+Stores = Callable[[int, int, int], tuple[Tensor, Tensor]]
+"""(layer, K, D) -> its pages: keys and values [pages, K, S, D] in bfloat16, laid out as `kernels.cpp` says."""
 
 
 class Fused:
@@ -76,6 +91,8 @@ class Fused:
         self._embedding: Tensor = decoder.embed_tokens.weight
         self._rotary = decoder.rotary_emb
         self.angles = Angles(torch.empty(0), torch.empty(0))
+        self._product = product
+        self._table: tuple[Tensor, Tensor, int] | None = None
         self._layers = [Layer(layer, library, self.angles, product) for layer in decoder.layers]
         self._again = bool(getattr(decoder, "gradient_checkpointing", False))
         self._norm_weight: Tensor = decoder.norm.weight
@@ -124,17 +141,65 @@ class Fused:
         logp_N, entropy_N = _Score.apply(hidden_NE, self, targets_N, temperature, self._norm_weight, self._head_weight)  # type: ignore[no-untyped-call]
         return logp_N, entropy_N
 
-    def step(
-        self, places: Places, stores: Callable[[int, int, int], tuple[Tensor, Tensor]], chosen_B: Tensor | None = None
-    ) -> Tensor:
+    def step(self, places: Places, stores: Stores, chosen_B: Tensor | None = None) -> Tensor:
         """Logits [B, V] in bfloat16 after new tokens of rows over pages, of the places `chosen_B` or of all. `reach` first.
 
-        The keys and values of the new tokens are written to their places.
-        stores  (layer, K, D) -> its pages: keys [pages, K, S, D] (laid out as `kernels.cpp` says) and values [pages, K, S, D], bfloat16
+        The keys and values of the new tokens are written to their places. All calls of a Fused take the same `stores`, which hold as
+        long as it does.
         """
+        N = len(places.ids_N)
+        normed_NE = self._at_once(places, stores) if N <= SamplingProduct.FEW else self._by_parts(places, stores)
+        return self._head(normed_NE[:N] if chosen_B is None else normed_NE[chosen_B])
+
+    def _at_once(self, places: Places, stores: Stores) -> Tensor:
+        """The normed states [N, E], in one call: with few places its work is less than what many calls take to begin."""
+        if self._table is None:
+            self._table = self._laid_out(stores)
+        table, numbers, S = self._table
+        (H, K, D), N = self._layers[0].heads, len(places.ids_N)
+        hidden_NE = F.embedding(places.ids_N, self._embedding).float()
+        E, I = hidden_NE.shape[1], self._layers[0].down.shape[1]
+        normed_NE = torch.empty(N, E, dtype=BF)
+        self.call.through(
+            *(
+                len(self._layers),
+                table,
+                numbers,
+                issubclass(self._product, ProductInt8),
+                N,
+                E,
+                I,
+                H,
+                K,
+                D,
+                S,
+                hidden_NE,
+            ),
+            *(places.position_N, self.angles.cosine, self.angles.sine, places.place_N, len(places.tiles), places.tiles),
+            *(places.table, places.table.shape[1], places.hole, places.row_N, places.index_N, places.alone),
+            *(self._norm, self._epsilon, normed_NE),
+        )
+        return normed_NE
+
+    def _laid_out(self, stores: Stores) -> tuple[Tensor, Tensor, int]:
+        """(the pointers of every layer, its numbers, positions a page), as `through` in kernels.cpp takes them."""
+        lines, S = [], 0
+        for number, layer in enumerate(self._layers):
+            keys, values = stores(number, *layer.heads[1:])
+            S = keys.shape[2]
+            pointers: list[Tensor | None] = [layer.norm_in, layer.norm_post, layer.norm_q, layer.norm_k]
+            for product in (layer.qkv, layer.out, layer.gate_up, layer.down):
+                assert isinstance(product, SamplingProduct)
+                pointers += product.parts
+            lines.append([0 if one is None else one.data_ptr() for one in (*pointers, keys, values)] + [layer.window])
+        numbers = torch.tensor([[layer.epsilon, layer.head_epsilon, layer.scale] for layer in self._layers])
+        return torch.tensor(lines), numbers, S
+
+    def _by_parts(self, places: Places, stores: Stores) -> Tensor:
+        """The same, and a tail that nobody reads, where the products are the library's."""
         call, N = self.call, len(places.ids_N)
         hidden_NE = F.embedding(F.pad(places.ids_N, (0, recurring(N) - N)), self._embedding)
-        rows, E = hidden_NE.shape  # with a tail that nobody reads, so that the products meet few shapes
+        rows, E = hidden_NE.shape  # rounded up, so that the products meet few shapes
         delta_NE: Tensor | None = None
         normed_NE = torch.empty(rows, E, dtype=BF)
         for number, layer in enumerate(self._layers):
@@ -147,9 +212,7 @@ class Fused:
             call.silu_mul(rows, inner.shape[1], both, inner)
             delta_NE = layer.down(inner)
         call.add_norm(rows, E, hidden_NE, delta_NE, hidden_NE, self._norm, self._epsilon, normed_NE, None)
-        if chosen_B is None:
-            return self._head(normed_NE)[:N]
-        return self._head(normed_NE[F.pad(chosen_B, (0, recurring(len(chosen_B)) - len(chosen_B)))])[: len(chosen_B)]
+        return normed_NE
 
     def _attend(
         self,
@@ -157,21 +220,30 @@ class Fused:
         layer: Layer,
         qkv: Tensor,
         places: Places,
-        stores: Callable[[int, int, int], tuple[Tensor, Tensor]],
+        stores: Stores,
     ) -> Tensor:
         """What every place attends to, [N and its tail, H D]: the new keys and values join the pages first."""
         (H, K, D), N = layer.heads, len(places.ids_N)
         keys, values = stores(number, K, D)
         S = keys.shape[2]
-        query, attended = torch.empty(N, H * D, dtype=BF), torch.empty(qkv.shape[0], H * D, dtype=BF)
+        attended = torch.empty(qkv.shape[0], H * D, dtype=BF)
         attended[N:] = 0.0
-        angles = (self.angles.cosine, self.angles.sine)
-        self.call.page_write(
-            *(N, H, K, D, S, qkv, layer.norm_q, layer.norm_k, layer.head_epsilon),
-            *(places.position_N, *angles, places.place_N, keys, values, query),
-        )
         self.call.paged_attend(
-            *(len(places.tiles), places.tiles, H, K, D, S, query, keys, values),
+            *(
+                N,
+                len(places.tiles),
+                places.tiles,
+                places.alone,
+                H,
+                K,
+                D,
+                S,
+                qkv,
+                layer.norm_q,
+                layer.norm_k,
+                layer.head_epsilon,
+            ),
+            *(places.position_N, self.angles.cosine, self.angles.sine, places.place_N, keys, values),
             *(places.table, places.table.shape[1], places.hole, places.row_N, places.index_N),
             *(layer.scale, layer.window, attended),
         )
@@ -189,6 +261,7 @@ class Places:
     table    int32 [rows, P]: entry p is the page of a row's indices p S .. p S + S - 1
     hole     int32 [rows, 2]: the first index of the hole and the first after it; 0, 0 for none
     tiles    int32 [T, 3]: first place, how many places (at most 32), and how many of their first pages they share: each is read once
+    alone    each place is the only new one of its row
     """
 
     ids_N: Tensor
@@ -199,6 +272,7 @@ class Places:
     table: Tensor
     hole: Tensor
     tiles: Tensor
+    alone: bool
 
 
 def recurring(n: int) -> int:

@@ -101,21 +101,34 @@ class Product:
         return out
 
 
-class SamplingProduct(Product):
-    """The same for sampling: up to FEW places go through a kernel of ours, which begins at once where the library takes 15 microseconds.
+TILES = torch.cpu._is_amx_tile_supported()
+"""Whether the processor multiplies whole tiles, which the library uses and our kernels do not."""
 
-    With few places what a place gets does not depend on the places beside it.
+
+class SamplingProduct(Product):
+    """The same for sampling, through a kernel of ours: as fast as the library with many places, and it begins at once where the library
+    takes 15 microseconds. What a place gets does not depend on the places beside it. Where the processor has matrix tiles, more than
+    FEW places go to the library.
     """
 
     PANEL = 64
-    FEW = 128
+    FEW = 16 if TILES else 1 << 30
 
     def __init__(self, weights: list[Tensor], biases: list[Tensor | None]) -> None:
-        super().__init__(weights, biases)
-        assert self._plain is not None
-        self._panels, self._bias = _panels(self._plain), _padded_bias(self.bias, self.shape[0])
-        self._plain = None
         self._call = _library()
+        self._scale: Tensor | None = None
+        if TILES:
+            super().__init__(weights, biases)
+        with torch.no_grad():
+            weight_OI = torch.cat([weight.detach().to(BF) for weight in weights])
+            self.shape = weight_OI.shape
+            self._panels, self._bias = _panels(weight_OI), _padded_bias(biases, self.shape[0])
+        self._plain: Tensor | None = None
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """(panels, scale, bias), as the kernels take them."""
+        return self._panels, self._scale, self._bias
 
     def __call__(self, x: Tensor) -> Tensor:
         (O, I), N = self.shape, x.shape[0]
@@ -145,8 +158,7 @@ class ProductInt8(SamplingProduct):
             runs = _panels(signed_OI).view(-1, 2, 4, 8)  # as kernels.cpp says
             self._panels = runs.transpose(1, 2).contiguous()
             self._scale = F.pad(scale_O, (0, -len(scale_O) % self.PANEL))
-            bias = None if biases[0] is None else torch.cat([bias.detach() for bias in biases])  # type: ignore[union-attr]
-            self._bias = _padded_bias(bias, len(scale_O))
+            self._bias = _padded_bias(biases, len(scale_O))
         self.shape = weight_OI.shape
         self._call = _library()
 
@@ -164,8 +176,11 @@ def _panels(weight_OI: Tensor) -> Tensor:
     return padded.view(-1, SamplingProduct.PANEL, I // 2, 2).transpose(1, 2).contiguous()
 
 
-def _padded_bias(bias: Tensor | None, outputs: int) -> Tensor | None:
-    return None if bias is None else F.pad(bias.float(), (0, -outputs % SamplingProduct.PANEL))
+def _padded_bias(biases: list[Tensor | None], outputs: int) -> Tensor | None:
+    if biases[0] is None:
+        return None
+    bias = torch.cat([bias.detach().to(BF).float() for bias in biases])  # type: ignore[union-attr]
+    return F.pad(bias, (0, -outputs % SamplingProduct.PANEL))
 
 
 def _library() -> Kernels:

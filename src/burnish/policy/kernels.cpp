@@ -15,7 +15,7 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
-#ifdef __AVX512BF16__
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
@@ -63,11 +63,14 @@ inline float sum(vf v) {
     return (b[0][0] + b[0][2]) + (b[0][1] + b[0][3]);
 }
 inline float top(vf v) {
-    float s[W];
-    std::memcpy(s, &v, sizeof s);
-    for (int step = W / 2; step; step /= 2)
-        for (int i = 0; i < step; ++i) s[i] = s[i] < s[i + step] ? s[i + step] : s[i];
-    return s[0];
+    v8 a[2];
+    v4 b[2];
+    std::memcpy(a, &v, sizeof a);
+    a[0] = a[0] < a[1] ? a[1] : a[0];
+    std::memcpy(b, a, sizeof b);
+    b[0] = b[0] < b[1] ? b[1] : b[0];
+    float left = b[0][0] < b[0][2] ? b[0][2] : b[0][0], right = b[0][1] < b[0][3] ? b[0][3] : b[0][1];
+    return left < right ? right : left;
 }
 
 // exp to about one unit in the last place (Cephes' polynomial); 0 below -87.3.
@@ -82,10 +85,23 @@ inline vf exponential(vf x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
+#ifdef __AVX512F__
+    return nothing ? vf{} : (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
     vi power = (__builtin_convertvector(n, vi) + 127) << 23;
     return nothing ? vf{} : p * (vf)power;
+#endif
 }
-inline vf sigmoid(vf x) { return 1.0f / (1.0f + exponential(-x)); }
+// 1 / v to about one unit in the last place, of what is not beyond 2^126.
+inline vf inverse(vf v) {
+#ifdef __AVX512F__
+    vf r = (vf)_mm512_rcp14_ps((__m512)v);
+    return r * (2.0f - v * r);
+#else
+    return 1.0f / v;
+#endif
+}
+inline vf sigmoid(vf x) { return inverse(1.0f + exponential(x < all(-87.0f) ? all(87.0f) : -x)); }
 
 // C[M, N] = A B, or += with `add`. A(m, k) = a[m * am + k * ak]; B and C by rows; N a multiple of W.
 template <int MR, int NV, bool ADD>
@@ -178,9 +194,9 @@ inline void widen(const bf* from, int stride, int rows, int D, float* by_row, in
     }
 }
 
-// ---- products: sum_NJ[rows, 64] += x[rows, depth] against one panel of 64 outputs, in the order [depth / 2][64][2]: two inputs' weights
-// are one word. The sum of a row never depends on which rows are computed beside it.
-constexpr int PANEL = 4 * W, DEEP = 256, CHUNK = 192;
+// ---- products: out[N, O] = x[N, I] W^T (* scale) (+ bias), with W in panels of 64 outputs, in the order [I / 2][64][2]: two inputs'
+// weights are one word. What a place gets never depends on which places are computed beside it.
+constexpr int PANEL = 4 * W, CHUNK = 192;
 
 // Sixteen words of two numbers, each multiplied with the two of `pair`, and both added.
 inline vf dot2(vf sum, uint32_t pair, vu words) {
@@ -194,32 +210,31 @@ inline vu words_of(const bf* p) { vu w; std::memcpy(&w, p, sizeof w); return w; 
 inline vu wide_of(const bf* p) { vh h; std::memcpy(&h, p, sizeof h); return __builtin_convertvector(h, vu); }
 inline uint32_t pair_of(const bf* p) { uint32_t u; std::memcpy(&u, p, sizeof u); return u; }
 
+// M rows against one panel, of which `live` outputs are there.
 template <int M>
-inline void dot_panel(int pairs, const bf* x, int stride, const bf* panel, float* sum_NJ) {
-    vf acc[M][4];
-    for (int m = 0; m < M; ++m)
-        for (int v = 0; v < 4; ++v) acc[m][v] = load(sum_NJ + m * PANEL + v * W);
-    for (int p = 0; p < pairs; ++p) {
+inline void dot_panel(int I, const bf* x, const bf* panel, const float* scale, const float* bias, int live, bf* out, int stride) {
+    vf acc[M][4] = {};
+    for (int i = 0; i < I; i += 2) {
         vu right[4];
-        for (int v = 0; v < 4; ++v) right[v] = words_of(panel + ((size_t)p * 4 + v) * 2 * W);
+        for (int v = 0; v < 4; ++v) right[v] = words_of(panel + (size_t)i * PANEL + 2 * v * W);
         for (int m = 0; m < M; ++m) {
-            uint32_t pair = pair_of(x + (size_t)m * stride + 2 * p);
+            uint32_t pair = pair_of(x + (size_t)m * I + i);
             for (int v = 0; v < 4; ++v) acc[m][v] = dot2(acc[m][v], pair, right[v]);
         }
     }
     for (int m = 0; m < M; ++m)
-        for (int v = 0; v < 4; ++v) store(sum_NJ + m * PANEL + v * W, acc[m][v]);
-}
-inline void dot_rows(int rows, int depth, const bf* x, int stride, const bf* panel, float* sum_NJ) {
-    int m = 0, pairs = depth / 2;
-    for (; m + 6 <= rows; m += 6) dot_panel<6>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL);
-    switch (rows - m) {
-        case 5: dot_panel<5>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
-        case 4: dot_panel<4>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
-        case 3: dot_panel<3>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
-        case 2: dot_panel<2>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
-        case 1: dot_panel<1>(pairs, x + (size_t)m * stride, stride, panel, sum_NJ + m * PANEL); break;
-    }
+        for (int v = 0; v < 4 && v * W < live; ++v) {
+            vf sum = acc[m][v];
+            if (scale) sum *= load(scale + v * W);
+            if (bias) sum += load(bias + v * W);
+            if (live - v * W >= W) {
+                store(out + (size_t)m * stride + v * W, sum);
+            } else {
+                bf done[W];
+                store(done, sum);
+                std::memcpy(out + (size_t)m * stride + v * W, done, sizeof(bf) * (live - v * W));
+            }
+        }
 }
 
 // Weights of eight bits: a sign and seven bits. In every 64 bytes, runs of eight from the first and from the second 32 take turns, which
@@ -263,36 +278,38 @@ inline void widen_panel(int depth, const uint8_t* weight, bf* panel) {
 }
 #endif
 
-// out[N, O] = x[N, I] W^T (* scale) (+ bias), W in panels of bfloat16 or of eight bits, with zeros behind the last output; scale and
-// bias [panels * 64].
-inline const bf* panel_of(const bf* weight, int, bf*) { return weight; }
-inline const bf* panel_of(const uint8_t* weight, int depth, bf* room) { widen_panel(depth, weight, room); return room; }
+inline const bf* panel_of(const bf* weight, int) { return weight; }
+inline const bf* panel_of(const uint8_t* weight, int I) {
+    static thread_local std::vector<bf> wide;
+    if (wide.size() < (size_t)I * PANEL) wide.resize((size_t)I * PANEL);
+    widen_panel(I, weight, wide.data());
+    return wide.data();
+}
 
 template <class Weight>
 inline void dense(int N, int O, int I, const bf* x, const Weight* weight, const float* scale, const float* bias, bf* out) {
+    if (!N) return;
     int panels = (O + PANEL - 1) / PANEL, chunks = (N + CHUNK - 1) / CHUNK, threads = threads_at_most();
     while (chunks * panels % threads && N >= 12 * (chunks + 1)) ++chunks;  // as much for each of them
     int size = ((N + chunks - 1) / chunks + 5) / 6 * 6;
 #pragma omp parallel for collapse(2) schedule(static)
     for (int c = 0; c < chunks; ++c)
         for (int p = 0; p < panels; ++p) {
-            int first = c * size, rows = std::min(size, N - first);
-            float* sum_NJ = scratch.room((size_t)rows * PANEL + DEEP * PANEL / 2);
-            bf* room = (bf*)(sum_NJ + (size_t)rows * PANEL);
-            std::memset(sum_NJ, 0, sizeof(float) * rows * PANEL);
-            for (int i = 0; i < I; i += DEEP) {
-                int depth = std::min(DEEP, I - i);
-                dot_rows(rows, depth, x + (size_t)first * I + i, I, panel_of(weight + ((size_t)p * I + i) * PANEL, depth, room), sum_NJ);
+            const bf* panel = panel_of(weight + (size_t)p * I * PANEL, I);
+            const float *by = scale ? scale + p * PANEL : nullptr, *plus = bias ? bias + p * PANEL : nullptr;
+            int live = std::min(PANEL, O - p * PANEL), n = c * size, end = std::min(N, n + size);
+            auto rows = [&](auto tile, int count) {
+                tile(I, x + (size_t)n * I, panel, by, plus, live, out + (size_t)n * O + p * PANEL, O);
+                n += count;
+            };
+            while (n + 6 <= end) rows(dot_panel<6>, 6);
+            switch (end - n) {
+                case 5: rows(dot_panel<5>, 5); break;
+                case 4: rows(dot_panel<4>, 4); break;
+                case 3: rows(dot_panel<3>, 3); break;
+                case 2: rows(dot_panel<2>, 2); break;
+                case 1: rows(dot_panel<1>, 1); break;
             }
-            for (int m = 0; m < rows; ++m)
-                for (int j = p * PANEL; j < std::min(O, (p + 1) * PANEL); j += W) {
-                    vf sum = load(sum_NJ + m * PANEL + j - p * PANEL);
-                    if (scale) sum *= load(scale + j);
-                    if (bias) sum += load(bias + j);
-                    bf done[W];
-                    store(done, sum);
-                    std::memcpy(out + (size_t)(first + m) * O + j, done, sizeof(bf) * std::min(W, O - j));
-                }
         }
 }
 
@@ -302,17 +319,18 @@ inline void dense(int N, int O, int I, const bf* x, const Weight* weight, const 
 // Q queries against V x 16 positions of one page.
 template <int Q, int V>
 inline void score_page(const bf* query, int D, const bf* keys, int S, float* score, int ld) {
-    vf acc[Q][V] = {};
-    for (int i = 0; i < D / 2; ++i) {
-        vu key[V];
-        for (int v = 0; v < V; ++v) key[v] = words_of(keys + 2 * ((size_t)i * S + v * W));
-        for (int q = 0; q < Q; ++q) {
-            uint32_t pair = pair_of(query + q * D + 2 * i);
-            for (int v = 0; v < V; ++v) acc[q][v] = dot2(acc[q][v], pair, key[v]);
+    vf acc[2][Q][V] = {};  // two sums, of every other word: one would wait for itself
+    for (int i = 0; i < D / 2; i += 2)
+        for (int odd = 0; odd < 2; ++odd) {
+            vu key[V];
+            for (int v = 0; v < V; ++v) key[v] = words_of(keys + 2 * ((size_t)(i + odd) * S + v * W));
+            for (int q = 0; q < Q; ++q) {
+                uint32_t pair = pair_of(query + q * D + 2 * (i + odd));
+                for (int v = 0; v < V; ++v) acc[odd][q][v] = dot2(acc[odd][q][v], pair, key[v]);
+            }
         }
-    }
     for (int q = 0; q < Q; ++q)
-        for (int v = 0; v < V; ++v) store(score + (size_t)q * ld + v * W, acc[q][v]);
+        for (int v = 0; v < V; ++v) store(score + (size_t)q * ld + v * W, acc[0][q][v] + acc[1][q][v]);
 }
 template <int V>
 inline void score_stretch(int M, const bf* query, int D, const bf* keys, int S, float* score, int ld) {
@@ -369,13 +387,68 @@ inline void mix_all(int M, const bf* weight, int ld, const bf* values, int D, in
     if (d < D) mix_stretch<2>(M, weight, ld, values + 2 * d, D, count, into + d);
 }
 
+// Ask for what will be read next of a page while this one is worked on: the pages of a row lie anywhere, so nobody else can guess.
+inline void ask_keys(const bf* keys, int D, int S, int count) {
+    for (int i = 0; i < D / 2; ++i)
+        for (int s = 0; s < count; s += W) __builtin_prefetch(keys + 2 * ((size_t)i * S + s), 0, 2);
+}
+inline void ask_values(const bf* values, int D, int count) {
+    for (int j = 0; j < count * D; j += 2 * W) __builtin_prefetch(values + j, 0, 2);
+}
+
+// What comes of the product for queries, keys and values [N, (H + 2K) D], at places (page * S + offset) of the pages.
+struct New {
+    int N, H, K, D, S;
+    const bf* qkv;
+    const float *norm_q, *norm_k;
+    float epsilon;
+    const int64_t* position_N;
+    const float *cosine, *sine;
+    const int64_t* place_N;
+    bf *keys, *values;
+
+    const bf* row(int n) const { return qkv + (size_t)n * (H + 2 * K) * D; }
+    void turned(int n, int h, const float* norm, bf* out) const {
+        size_t angle = position_N[n] * (D / 2);
+        turn(row(n) + h * D, norm, epsilon, cosine + angle, sine + angle, D, out);
+    }
+    void query(int n, int h, bf* out) const { turned(n, h, norm_q, out); }
+    // The key and value of place n go to their page.
+    void keep(int n, int k) const {
+        size_t page = place_N[n] / S, offset = place_N[n] % S;
+        bf key[256];
+        turned(n, H + k, norm_k, key);
+        bf* to = keys + (page * K + k) * S * D + 2 * offset;
+        for (int i = 0; i < D / 2; ++i) std::memcpy(to + (size_t)2 * i * S, key + 2 * i, 2 * sizeof(bf));
+        // Two values to a word: those of an even place and of the one after it, if that is new too, else zeros; an odd place alone
+        // joins what is there.
+        bf* pairs = values + ((page * K + k) * S + offset / 2 * 2) * D;
+        const bf *value = row(n) + (H + K + k) * D, *after = row(n + 1) + (H + K + k) * D;
+        bool with_next = n + 1 < N && place_N[n + 1] == place_N[n] + 1, written = n > 0 && place_N[n - 1] == place_N[n] - 1;
+        if (offset % 2 && written) return;
+        for (int d = 0; d < D; d += W) {
+            vu words = wide_of(value + d);
+            if (offset % 2)
+                words = (words_of(pairs + 2 * d) & 0xffffu) | (words << 16);
+            else if (with_next)
+                words |= wide_of(after + d) << 16;
+            std::memcpy(pairs + 2 * d, &words, sizeof words);
+        }
+    }
+};
+
 // Softmax of one query's scores times `scale`, up to the factor that is returned: what is outside [low, limit), or within [from, to),
 // gets no weight. The weights are rounded, and the factor is of the rounded ones: they sum to one as they are used.
 // `base` to `end`: multiples of 16.
 inline float weigh(float* score, float scale, int base, int low, int from, int to, int limit, int end, bf* weight) {
-    for (int j = base; j < low; ++j) score[j] = -INFINITY;
-    for (int j = std::max(base, from); j < std::min(to, end); ++j) score[j] = -INFINITY;
-    for (int j = limit; j < end; ++j) score[j] = -INFINITY;
+    auto hide = [&](int first, int after) {
+        while (first < after && first % W) score[first++] = -INFINITY;
+        for (; first + W <= after; first += W) store(score + first, all(-INFINITY));
+        while (first < after) score[first++] = -INFINITY;
+    };
+    hide(base, low);
+    hide(std::max(base, from), std::min(to, end));
+    hide(limit, end);
     vf high = load(score + base), total{};
     for (int j = base + W; j < end; j += W) { vf v = load(score + j); high = v < high ? high : v; }
     float most = top(high) * scale;
@@ -708,49 +781,21 @@ void attend_backward(int G, const int32_t* groups, const int32_t* spans, int H, 
         }
 }
 
-// Queries, keys and values of N new places: all normed and turned; keys and values go to their place (page * S + offset) in the pages,
-// queries [N, H D] out.
-void page_write(int N, int H, int K, int D, int S, const bf* qkv, const float* norm_q, const float* norm_k, float epsilon,
-                const int64_t* position_N, const float* cosine, const float* sine, const int64_t* place_N, bf* keys, bf* values,
-                bf* query) {
-    int wide = (H + 2 * K) * D;
-#pragma omp parallel for schedule(static) if (N > 1)
-    for (int n = 0; n < N; ++n) {
-        const float* c = cosine + position_N[n] * (D / 2);
-        const float* s = sine + position_N[n] * (D / 2);
-        const bf* row = qkv + (size_t)n * wide;
-        for (int h = 0; h < H; ++h) turn(row + h * D, norm_q, epsilon, c, s, D, query + ((size_t)n * H + h) * D);
-        size_t page = place_N[n] / S, offset = place_N[n] % S;
-        for (int k = 0; k < K; ++k) {
-            bf key[256];
-            turn(row + (H + k) * D, norm_k, epsilon, c, s, D, key);
-            bf* to = keys + (page * K + k) * S * D + 2 * offset;
-            for (int i = 0; i < D / 2; ++i) std::memcpy(to + (size_t)2 * i * S, key + 2 * i, 2 * sizeof(bf));
-            // Two values to a word: those of an even place and of the one after it, if that is new too, else zeros; an odd place alone
-            // joins what is there.
-            bf* pairs = values + ((page * K + k) * S + offset / 2 * 2) * D;
-            const bf* value = row + (H + K + k) * D;
-            bool with_next = n + 1 < N && place_N[n + 1] == place_N[n] + 1, written = n > 0 && place_N[n - 1] == place_N[n] - 1;
-            if (offset % 2 && written) continue;
-            for (int d = 0; d < D; d += W) {
-                vu words = wide_of(value + d);
-                if (offset % 2)
-                    words = (words_of(pairs + 2 * d) & 0xffffu) | (words << 16);
-                else if (with_next)
-                    words |= wide_of(value + wide + d) << 16;
-                std::memcpy(pairs + 2 * d, &words, sizeof words);
-            }
-        }
-    }
-}
-
-// Attention of new places over pages. Place n belongs to row row_N[n] of `table` [rows, table_width], whose entry p is the page of
+// Attention of new places over pages. Their queries and keys are normed and turned; keys and values go to their places first. Place n belongs to row row_N[n] of `table` [rows, table_width], whose entry p is the page of
 // indices p S .. p S + S - 1, and sees the indices up to its own, index_N[n], but for the row's hole [rows, 2]: from where its prompt
 // ends on the last page that it shares, to where its own pages begin. `tile` [tiles, 3]: consecutive places, how many, and how many of
-// their first pages are the same ones, which are then read once for all of them. `window` positions are seen, 0 means all.
-void paged_attend(int tiles, const int32_t* tile, int H, int K, int D, int S, const bf* query, const bf* keys, const bf* values,
-                  const int32_t* table, int table_width, const int32_t* hole, const int32_t* row_N, const int64_t* index_N, float scale,
-                  int window, bf* out) {
+// their first pages are the same ones, which are then read once for all of them. `window` positions are seen, 0 means all. `alone`: no
+// place sees another new one, so each tile writes its own.
+void paged_attend(int N, int tiles, const int32_t* tile, int alone, int H, int K, int D, int S, const bf* qkv, const float* norm_q,
+                  const float* norm_k, float epsilon, const int64_t* position_N, const float* cosine, const float* sine,
+                  const int64_t* place_N, bf* keys, bf* values, const int32_t* table, int table_width, const int32_t* hole,
+                  const int32_t* row_N, const int64_t* index_N, float scale, int window, bf* out) {
+    New fresh{N, H, K, D, S, qkv, norm_q, norm_k, epsilon, position_N, cosine, sine, place_N, keys, values};
+    if (!alone) {
+#pragma omp parallel for schedule(static) if (N > 1)
+        for (int n = 0; n < N; ++n)
+            for (int k = 0; k < K; ++k) fresh.keep(n, k);
+    }
     int R = H / K;
     size_t head = (size_t)S * D;
     struct Seen { int low, from, to, limit; };  // indices low .. limit - 1 but for from .. to - 1
@@ -780,28 +825,46 @@ void paged_attend(int tiles, const int32_t* tile, int H, int K, int D, int S, co
             bf* query_MD = (bf*)scratch.take((size_t)M * D / 2, cursor);
             float* factor_M = scratch.take(M, cursor);
             std::memset(out_MD, 0, sizeof(float) * M * D);
-            for (int i = 0; i < count; ++i)
-                std::memcpy(query_MD + i * R * D, query + ((size_t)(first + i) * H + k * R) * D, sizeof(bf) * R * D);
-            const int32_t* common = table + (size_t)row_N[first] * table_width;
-            for (int p = from; p < shared; ++p)
-                score_all(M, query_MD, D, keys + ((size_t)common[p] * K + k) * head, S, filled(seen[0], p, most), score_MJ + p * S, ld);
             for (int i = 0; i < count; ++i) {
-                const int32_t* own = table + (size_t)row_N[first + i] * table_width;
+                for (int r = 0; r < R; ++r) fresh.query(first + i, k * R + r, query_MD + (i * R + r) * D);
+                if (alone) fresh.keep(first + i, k);
+            }
+            auto own_page = [&](int i, int p) { return (size_t)table[(size_t)row_N[first + i] * table_width + p] * K + k; };
+            auto begins = [&](int i) { return std::max(shared, seen[i].low / S); };
+            auto ask_row = [&](int i, bool of_keys) {  // the first page that is a row's own
+                if (i >= count || begins(i) * S >= seen[i].limit) return;
+                int p = begins(i), live = filled(seen[i], p, seen[i].limit);
+                of_keys ? ask_keys(keys + own_page(i, p) * head, D, S, live) : ask_values(values + own_page(i, p) * head, D, live);
+            };
+            int asked = 0;
+            for (int p = from; p < shared; ++p) {
+                if (p + 1 < shared) ask_keys(keys + own_page(0, p + 1) * head, D, S, filled(seen[0], p + 1, most));
+                while (asked < count && asked * (shared - from) <= (p - from) * count) ask_row(asked++, true);
+                score_all(M, query_MD, D, keys + own_page(0, p) * head, S, filled(seen[0], p, most), score_MJ + p * S, ld);
+            }
+            for (int i = 0; i < count; ++i) {
                 float* score = score_MJ + (size_t)i * R * ld;
-                for (int p = std::max(shared, seen[i].low / S); p * S < seen[i].limit; ++p)
-                    score_all(R, query_MD + i * R * D, D, keys + ((size_t)own[p] * K + k) * head, S, filled(seen[i], p, seen[i].limit),
-                              score + p * S, ld);
+                for (int p = begins(i); p * S < seen[i].limit; ++p) {
+                    if ((p + 1) * S < seen[i].limit) ask_keys(keys + own_page(i, p + 1) * head, D, S, filled(seen[i], p + 1, seen[i].limit));
+                    if (i + 1 == asked) ask_row(asked++, true);
+                    score_all(R, query_MD + i * R * D, D, keys + own_page(i, p) * head, S, filled(seen[i], p, seen[i].limit), score + p * S, ld);
+                }
+                ask_row(i, false);
+                if (i + 1 == count && from < shared) ask_values(values + own_page(0, from) * head, D, filled(seen[0], from, most));
                 for (int r = 0; r < R; ++r)
                     factor_M[i * R + r] = weigh(score + (size_t)r * ld, scale, from * S, seen[i].low, seen[i].from, seen[i].to,
                                                 seen[i].limit, ld, weight_MJ + (size_t)(i * R + r) * ld);
             }
-            for (int p = from; p < shared; ++p)
-                mix_all(M, weight_MJ + p * S, ld, values + ((size_t)common[p] * K + k) * head, D, filled(seen[0], p, most), out_MD);
+            for (int p = from; p < shared; ++p) {
+                if (p + 1 < shared) ask_values(values + own_page(0, p + 1) * head, D, filled(seen[0], p + 1, most));
+                mix_all(M, weight_MJ + p * S, ld, values + own_page(0, p) * head, D, filled(seen[0], p, most), out_MD);
+            }
             for (int i = 0; i < count; ++i) {
-                const int32_t* own = table + (size_t)row_N[first + i] * table_width;
-                for (int p = std::max(shared, seen[i].low / S); p * S < seen[i].limit; ++p)
-                    mix_all(R, weight_MJ + (size_t)i * R * ld + p * S, ld, values + ((size_t)own[p] * K + k) * head, D,
+                for (int p = begins(i); p * S < seen[i].limit; ++p) {
+                    if ((p + 1) * S < seen[i].limit) ask_values(values + own_page(i, p + 1) * head, D, filled(seen[i], p + 1, seen[i].limit));
+                    mix_all(R, weight_MJ + (size_t)i * R * ld + p * S, ld, values + own_page(i, p) * head, D,
                             filled(seen[i], p, seen[i].limit), out_MD + i * R * D);
+                }
                 bf* to = out + ((size_t)(first + i) * H + k * R) * D;
                 for (int r = 0; r < R; ++r)
                     for (int d = 0; d < D; d += W)
@@ -901,6 +964,51 @@ void product_int8(int N, int O, int I, const bf* x, const uint8_t* weight, const
 }
 void product_bf16(int N, int O, int I, const bf* x, const bf* weight, const float* scale, const float* bias, bf* out) {
     dense(N, O, I, x, weight, scale, bias, out);
+}
+
+// A whole pass of new places through `layers` layers over pages and the last norm. hidden [N, E] is used up; normed [N, E] comes out. Of each layer `table` has the pointers in the order of LayerTable, and
+// `number` the epsilon of its norms, that of its heads' norms, and the scale of its scores. Angles, places and tiles as above.
+struct Dense { const void* weight; const float* scale; const float* bias; };
+struct LayerTable {
+    const float *norm_in, *norm_post, *norm_q, *norm_k;
+    Dense qkv, out, gate_up, down;
+    bf *keys, *values;
+    int64_t window;
+};
+void through(int layers, const LayerTable* table, const float* number, int eight_bits, int N, int E, int I, int H, int K, int D, int S,
+                float* hidden, const int64_t* position_N, const float* cosine, const float* sine, const int64_t* place_N, int tiles,
+                const int32_t* tile, const int32_t* page_table, int table_width, const int32_t* hole, const int32_t* row_N,
+                const int64_t* index_N, int alone, const float* norm, float epsilon, bf* normed) {
+    constexpr int BLOCK_OF_PLACES = 512;  // the widest states are of so many at a time, which a core's cache holds
+    constexpr size_t KEPT = 1 << 23;
+    size_t wide = (size_t)(H + 2 * K) * D, narrow = (size_t)H * D;
+    size_t size = N * (wide + narrow + E) + (size_t)std::min(N, BLOCK_OF_PLACES) * 3 * I;
+    static thread_local std::vector<bf> kept;  // not `scratch`, which what is called here uses
+    std::vector<bf> large(size > KEPT ? size : 0);
+    if (size <= KEPT && kept.size() < size) kept.resize(size);
+    bf *qkv = size > KEPT ? large.data() : kept.data(), *attended = qkv + N * wide, *delta = attended + N * narrow, *both = delta + (size_t)N * E,
+       *inner = both + (size_t)std::min(N, BLOCK_OF_PLACES) * 2 * I;
+    auto product = [&](int rows, const Dense& by, int outputs, int inputs, const bf* x, bf* out) {
+        if (eight_bits) dense(rows, outputs, inputs, x, (const uint8_t*)by.weight, by.scale, by.bias, out);
+        else dense(rows, outputs, inputs, x, (const bf*)by.weight, by.scale, by.bias, out);
+    };
+    for (int l = 0; l < layers; ++l) {
+        const LayerTable& layer = table[l];
+        const float* own = number + 3 * l;
+        add_norm(N, E, hidden, l ? delta : nullptr, hidden, layer.norm_in, own[0], normed, nullptr);
+        product(N, layer.qkv, wide, E, normed, qkv);
+        paged_attend(N, tiles, tile, alone, H, K, D, S, qkv, layer.norm_q, layer.norm_k, own[1], position_N, cosine, sine, place_N,
+                     layer.keys, layer.values, page_table, table_width, hole, row_N, index_N, own[2], layer.window, attended);
+        product(N, layer.out, E, narrow, attended, delta);
+        add_norm(N, E, hidden, delta, hidden, layer.norm_post, own[0], normed, nullptr);
+        for (int n = 0; n < N; n += BLOCK_OF_PLACES) {
+            int rows = std::min(BLOCK_OF_PLACES, N - n);
+            product(rows, layer.gate_up, 2 * I, E, normed + (size_t)n * E, both);
+            silu_mul(rows, I, both, inner);
+            product(rows, layer.down, E, I, inner, delta + (size_t)n * E);
+        }
+    }
+    add_norm(N, E, hidden, delta, hidden, norm, epsilon, normed, nullptr);
 }
 
 }  // extern "C"

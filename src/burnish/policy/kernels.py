@@ -40,11 +40,11 @@ _FUNCTIONS: dict[str, str] = {  # i int, l long, f float, p pointer; where a ten
     "norm_rotate_backward": "iiiipppfpppppi",
     "attend": "ippiiippfipp",
     "attend_backward": "ippiiippfippp",
-    "page_write": "iiiiipppfppppppp",
-    "paged_attend": "ipiiiippppipppfip",
+    "paged_attend": "iipiiiiipppfpppppppipppfip",
     "log_probs": "iippfppp",
     "log_probs_backward": "iippfpp",
     "draw": "iipfppp",
+    "through": "ippiiiiiiiipppppippipppipfp",
     "product_bf16": "iiippppp",
     "product_int8": "iiippppp",
 }
