@@ -12,7 +12,7 @@ from burnish.engine.scheduler import most_pages
 from burnish.errors import EngineError
 from burnish.learner.learner import Learner, Optimization
 from burnish.policy import kernels
-from burnish.policy.fused_layer import Product, ProductInt8
+from burnish.policy.fused_layer import ProductInt8, _panels
 from burnish.policy.model import Policy
 from burnish.records import Sampling
 from tiny import by_key, joined, policy, prompts, requests
@@ -75,8 +75,7 @@ def test_a_weight_that_went_wrong_shows(wrong: float) -> None:
 def test_a_product_of_eight_bits_takes_half_the_memory() -> None:
     """One byte a weight, and for each of 256 outputs a scale and a bias of four."""
     weight = random(256, 256)
-    plain = Product([weight], [None])._plain
-    assert plain is not None and plain.nbytes == 2 * 256 * 256
+    assert _panels(weight.to(BF)).nbytes == 2 * 256 * 256
     product = ProductInt8([weight], [None])
     assert product._panels.nbytes == 256 * 256
 

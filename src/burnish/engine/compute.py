@@ -18,7 +18,7 @@ from torch import Tensor
 from burnish.engine.cache import Layout, PagedCache, Rows
 from burnish.engine.scheduler import Chunk, Family
 from burnish.policy.fused import Fused, Places
-from burnish.policy.fused_layer import ProductInt8, SamplingProduct
+from burnish.policy.fused_layer import Product, ProductInt8
 from burnish.policy.model import Policy
 
 TILE = 8
@@ -33,7 +33,7 @@ class Network:
     def __init__(self, policy: Policy, cache: PagedCache, int8: bool = False) -> None:
         self.policy, self.cache = policy, cache
         served = Fused.serves(policy) and cache.page % 16 == 0
-        self.fused = Fused(policy, ProductInt8 if int8 else SamplingProduct) if served else None
+        self.fused = Fused(policy, ProductInt8 if int8 else Product) if served else None
         config = policy.module.config.get_text_config()
         self._tiled: tuple[NDArray[np.int64], int, NDArray[np.int32]] | None = None  # of the last decode step's groups
         self._queries_a_key = int(config.num_attention_heads) // int(getattr(config, "num_key_value_heads", None) or 1)

@@ -28,7 +28,6 @@ from burnish.policy.fused_layer import (
     Product,
     ProductInt8,
     RowsLayer,
-    SamplingProduct,
     norm_backward,
 )
 from burnish.policy.model import Policy
@@ -148,7 +147,8 @@ class Fused:
         long as it does.
         """
         N = len(places.ids_N)
-        normed_NE = self._at_once(places, stores) if N <= SamplingProduct.FEW else self._by_parts(places, stores)
+        at_once = fused_layer.OURS or self._product is ProductInt8
+        normed_NE = self._at_once(places, stores) if at_once else self._by_parts(places, stores)
         return self._head(normed_NE[:N] if chosen_B is None else normed_NE[chosen_B])
 
     def _at_once(self, places: Places, stores: Stores) -> Tensor:
@@ -165,7 +165,7 @@ class Fused:
                 len(self._layers),
                 table,
                 numbers,
-                issubclass(self._product, ProductInt8),
+                self._product is ProductInt8,
                 N,
                 E,
                 I,
@@ -189,7 +189,6 @@ class Fused:
             S = keys.shape[2]
             pointers: list[Tensor | None] = [layer.norm_in, layer.norm_post, layer.norm_q, layer.norm_k]
             for product in (layer.qkv, layer.out, layer.gate_up, layer.down):
-                assert isinstance(product, SamplingProduct)
                 pointers += product.parts
             lines.append([0 if one is None else one.data_ptr() for one in (*pointers, keys, values)] + [layer.window])
         numbers = torch.tensor([[layer.epsilon, layer.head_epsilon, layer.scale] for layer in self._layers])

@@ -76,54 +76,30 @@ class Angles:
     sine: Tensor
 
 
+OURS = not torch.cpu._is_amx_tile_supported()
+"""Whether x W^T goes through our kernel: as fast as the library with many places, and at once where it takes 15 microseconds to begin.
+What a place gets does not depend on the places beside it then. Where the processor multiplies whole tiles, the library does it."""
+
+
 class Product:
     """x -> x W^T + b in bfloat16, with W laid out for the product once; several weights are stacked into one."""
 
+    PANEL = 64
+
     def __init__(self, weights: list[Tensor], biases: list[Tensor | None]) -> None:
+        self._call = _library()
+        self._backward: Tensor | None = None
+        self._plain: Tensor | None = None
+        self._scale: Tensor | None = None
         with torch.no_grad():
             weight = torch.cat([weight.detach().to(BF) for weight in weights])
             self.bias = None if biases[0] is None else torch.cat([bias.detach().to(BF) for bias in biases])  # type: ignore[union-attr]
         self.shape = weight.shape
-        self._forward = _laid_out(weight)
-        self._plain: Tensor | None = weight  # until the first `back` lays it out the other way: then nobody needs it
-        self._backward: Tensor | None = None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._forward, self.bias, "none", [], "")
-        return out
-
-    def back(self, grad: Tensor) -> Tensor:
-        """The gradient of x."""
-        if self._plain is not None:
-            self._backward = _laid_out(self._plain.t().contiguous())
-            self._plain = None
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(grad, self._backward, None, "none", [], "")
-        return out
-
-
-TILES = torch.cpu._is_amx_tile_supported()
-"""Whether the processor multiplies whole tiles, which the library uses and our kernels do not."""
-
-
-class SamplingProduct(Product):
-    """The same for sampling, through a kernel of ours: as fast as the library with many places, and it begins at once where the library
-    takes 15 microseconds. What a place gets does not depend on the places beside it. Where the processor has matrix tiles, more than
-    FEW places go to the library.
-    """
-
-    PANEL = 64
-    FEW = 16 if TILES else 1 << 30
-
-    def __init__(self, weights: list[Tensor], biases: list[Tensor | None]) -> None:
-        self._call = _library()
-        self._scale: Tensor | None = None
-        if TILES:
-            super().__init__(weights, biases)
-        with torch.no_grad():
-            weight_OI = torch.cat([weight.detach().to(BF) for weight in weights])
-            self.shape = weight_OI.shape
-            self._panels, self._bias = _panels(weight_OI), _padded_bias(biases, self.shape[0])
-        self._plain: Tensor | None = None
+        if OURS:
+            self._panels, self._bias = _panels(weight), _padded_bias(self.bias, self.shape[0])
+        else:
+            self._forward = _laid_out(weight)
+            self._plain = weight  # until the first `back` lays it out the other way: then nobody needs it
 
     @property
     def parts(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -131,19 +107,25 @@ class SamplingProduct(Product):
         return self._panels, self._scale, self._bias
 
     def __call__(self, x: Tensor) -> Tensor:
+        if not OURS:
+            out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._forward, self.bias, "none", [], "")
+            return out
         (O, I), N = self.shape, x.shape[0]
-        if N > self.FEW:
-            return super().__call__(x)
         out = torch.empty(N, O, dtype=BF)
-        self._call.product_bf16(N, O, I, x, self._panels, None, self._bias, out)
+        self._call.product_bf16(N, O, I, x.contiguous(), self._panels, None, self._bias, out)
         return out
 
     def back(self, grad: Tensor) -> Tensor:
-        raise AssertionError("these weights are for sampling")
+        """The gradient of x."""
+        if self._backward is None:
+            plain = self._plain if self._plain is not None else _whole(self._panels, self.shape[0])
+            self._backward, self._plain = _laid_out(plain.t().contiguous()), None
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(grad, self._backward, None, "none", [], "")
+        return out
 
 
-class ProductInt8(SamplingProduct):
-    """The same with every weight rounded to a whole number in -127 .. 127 times one scale an output, absmax / 127.
+class ProductInt8(Product):
+    """The same with every weight rounded to a whole number in -127 .. 127 times one scale an output, absmax / 127. For sampling alone.
 
     Half the bytes of bfloat16: a pass over few places is bound by reading weights. x stays in bfloat16 and sums are in float32, so what
     a place gets does not depend on the places beside it.
@@ -158,7 +140,8 @@ class ProductInt8(SamplingProduct):
             runs = _panels(signed_OI).view(-1, 2, 4, 8)  # as kernels.cpp says
             self._panels = runs.transpose(1, 2).contiguous()
             self._scale = F.pad(scale_O, (0, -len(scale_O) % self.PANEL))
-            self._bias = _padded_bias(biases, len(scale_O))
+            bias = None if biases[0] is None else torch.cat([bias.detach() for bias in biases])  # type: ignore[union-attr]
+            self._bias = _padded_bias(bias, len(scale_O))
         self.shape = weight_OI.shape
         self._call = _library()
 
@@ -168,19 +151,24 @@ class ProductInt8(SamplingProduct):
         self._call.product_int8(N, O, I, x.contiguous(), self._panels, self._scale, self._bias, out)
         return out
 
+    def back(self, grad: Tensor) -> Tensor:
+        raise AssertionError("weights of eight bits are for sampling")
+
 
 def _panels(weight_OI: Tensor) -> Tensor:
     """Panels of 64 outputs, [panels, I / 2, 64, 2], with zeros behind the last output."""
     O, I = weight_OI.shape
-    padded = F.pad(weight_OI, (0, 0, 0, -O % SamplingProduct.PANEL))
-    return padded.view(-1, SamplingProduct.PANEL, I // 2, 2).transpose(1, 2).contiguous()
+    padded = F.pad(weight_OI, (0, 0, 0, -O % Product.PANEL))
+    return padded.view(-1, Product.PANEL, I // 2, 2).transpose(1, 2).contiguous()
 
 
-def _padded_bias(biases: list[Tensor | None], outputs: int) -> Tensor | None:
-    if biases[0] is None:
-        return None
-    bias = torch.cat([bias.detach().to(BF).float() for bias in biases])  # type: ignore[union-attr]
-    return F.pad(bias, (0, -outputs % SamplingProduct.PANEL))
+def _whole(panels: Tensor, outputs: int) -> Tensor:
+    """The weight [O, I] that lies in panels."""
+    return panels.transpose(1, 2).flatten(2, 3).flatten(0, 1)[:outputs]
+
+
+def _padded_bias(bias: Tensor | None, outputs: int) -> Tensor | None:
+    return None if bias is None else F.pad(bias.float(), (0, -outputs % Product.PANEL))
 
 
 def _library() -> Kernels:

@@ -439,8 +439,8 @@ struct New {
 
 // Softmax of one query's scores times `scale`, up to the factor that is returned: what is outside [low, limit), or within [from, to),
 // gets no weight. The weights are rounded, and the factor is of the rounded ones: they sum to one as they are used.
-// `base` to `end`: multiples of 16.
-inline float weigh(float* score, float scale, int base, int low, int from, int to, int limit, int end, bf* weight) {
+// `base` to `end`: multiples of 16. lse: the log of what the softmax divides by, if asked for.
+inline float weigh(float* score, float scale, int base, int low, int from, int to, int limit, int end, bf* weight, float* lse) {
     auto hide = [&](int first, int after) {
         while (first < after && first % W) score[first++] = -INFINITY;
         for (; first + W <= after; first += W) store(score + first, all(-INFINITY));
@@ -452,10 +452,14 @@ inline float weigh(float* score, float scale, int base, int low, int from, int t
     vf high = load(score + base), total{};
     for (int j = base + W; j < end; j += W) { vf v = load(score + j); high = v < high ? high : v; }
     float most = top(high) * scale;
+    vf exact{};
     for (int j = base; j < end; j += W) {
-        store(weight + j, exponential(load(score + j) * scale - most));
+        vf e = exponential(load(score + j) * scale - most);
+        store(weight + j, e);
         total += load(weight + j);
+        exact += e;
     }
+    if (lse) *lse = most + std::log(sum(exact));
     return 1.0f / sum(total);
 }
 
@@ -607,8 +611,9 @@ void norm_rotate_backward(int N, int H, int K, int D, const bf* qkv, const float
     }
 }
 
-// Causal attention of rows of any length. A group is a stretch of rows that share what comes before them; `groups` [G + 1] holds
-// where each begins. turned [N, (H + K) D]; values inside qkv; out [N, H D]; lse [N, H]. `window` 0 means none.
+// Causal attention of rows of any length, with the arithmetic of `paged_attend` in its order, so that what samples and what learns say
+// the same. A group is a stretch of rows that share what comes before them; `groups` [G + 1] holds where each begins.
+// turned [N, (H + K) D]; values inside qkv; out [N, H D]; lse [N, H]. `window` 0 means none.
 void attend(int G, const int32_t* groups, const int32_t* spans, int H, int K, int D, const bf* turned, const bf* qkv, float scale,
             int window, bf* out, float* lse) {
     const Span* rows = reinterpret_cast<const Span*>(spans);
@@ -617,58 +622,59 @@ void attend(int G, const int32_t* groups, const int32_t* spans, int H, int K, in
     for (int g = 0; g < G; ++g)
         for (int k = 0; k < K; ++k) {
             int most = 0;
-            for (int r = groups[g]; r < groups[g + 1]; ++r) most = std::max(most, rows[r].before_length + rows[r].own_length);
+            for (int r = groups[g]; r < groups[g + 1]; ++r) most = std::max(most, up(rows[r].before_length) + rows[r].own_length);
             int ld = up(most), M = BLOCK * R;
-            float* cursor = scratch.room((size_t)2 * D * ld + (size_t)M * (ld + 2 * D) + 64);
-            float* key_DJ = scratch.take((size_t)D * ld, cursor);
-            float* value_JD = scratch.take((size_t)ld * D, cursor);
-            float* query_MD = scratch.take((size_t)M * D, cursor);
+            float* cursor = scratch.room((size_t)D * ld + (size_t)M * (ld + ld / 2 + D + D / 2 + 1) + 64);
+            bf* keys = (bf*)scratch.take((size_t)D * ld / 2, cursor);  // one page of ld positions
+            bf* values = (bf*)scratch.take((size_t)D * ld / 2, cursor);
+            bf* query_MD = (bf*)scratch.take((size_t)M * D / 2, cursor);
+            bf* weight_MJ = (bf*)scratch.take((size_t)M * ld / 2, cursor);
             float* score_MJ = scratch.take((size_t)M * ld, cursor);
             float* sum_MD = scratch.take((size_t)M * D, cursor);
-            std::memset(key_DJ, 0, sizeof(float) * D * ld);
+            float* factor_M = scratch.take(M, cursor);
+            std::memset(keys, 0, sizeof(bf) * D * ld);
+            // `length` places from n on go to the page from `base` on, which is even; a zero follows an odd number of values.
+            auto lay = [&](int n, int length, int base) {
+                for (int j = 0; j < length; ++j) {
+                    const bf* key = turned + (size_t)(n + j) * narrow + (H + k) * D;
+                    for (int i = 0; i < D / 2; ++i) std::memcpy(keys + 2 * ((size_t)i * ld + base + j), key + 2 * i, 2 * sizeof(bf));
+                }
+                for (int j = 0; j < length; j += 2) {
+                    const bf* value = qkv + (size_t)(n + j) * wide + (H + K + k) * D;
+                    for (int d = 0; d < D; d += W) {
+                        vu words = wide_of(value + d);
+                        if (j + 1 < length) words |= wide_of(value + wide + d) << 16;
+                        std::memcpy(values + (size_t)(base + j) * D + 2 * d, &words, sizeof words);
+                    }
+                }
+            };
             int held = -1, held_length = 0;
             for (int r = groups[g]; r < groups[g + 1]; ++r) {
                 Span row = rows[r];
-                if (row.before_length && (held != row.before || held_length != row.before_length)) {
-                    widen(turned + (size_t)row.before * narrow + (H + k) * D, narrow, row.before_length, D, nullptr, 0, key_DJ, ld, 0);
-                    widen(qkv + (size_t)row.before * wide + (H + K + k) * D, wide, row.before_length, D, value_JD, D, nullptr, 0, 0);
-                    held = row.before, held_length = row.before_length;
+                int P = row.before_length, base = up(P);  // a row's own positions begin sixteen by sixteen, as in pages
+                if (P && (held != row.before || held_length != P)) {
+                    lay(row.before, P, 0);
+                    std::memset(values + (size_t)(P + 1) / 2 * 2 * D, 0, sizeof(bf) * D * (base - (P + 1) / 2 * 2));
+                    held = row.before, held_length = P;
                 }
-                if (!row.before_length) held = -1;
-                int P = row.before_length;
-                widen(turned + (size_t)row.own * narrow + (H + k) * D, narrow, row.own_length, D, nullptr, 0, key_DJ, ld, P);
-                widen(qkv + (size_t)row.own * wide + (H + K + k) * D, wide, row.own_length, D, value_JD + (size_t)P * D, D, nullptr, 0, 0);
+                if (!P) held = -1;
+                lay(row.own, row.own_length, base);
                 for (int first = 0; first < row.own_length; first += BLOCK) {
-                    int count = std::min(BLOCK, row.own_length - first), J = up(P + first + count);
+                    int count = std::min(BLOCK, row.own_length - first), limit = base + first + count, J = up(limit);
+                    for (int i = 0; i < count; ++i)
+                        std::memcpy(query_MD + i * R * D, turned + (size_t)(row.own + first + i) * narrow + k * R * D, sizeof(bf) * R * D);
+                    score_all(count * R, query_MD, D, keys, ld, limit, score_MJ, ld);
                     for (int m = 0; m < count * R; ++m) {
-                        const bf* q = turned + (size_t)(row.own + first + m / R) * narrow + (k * R + m % R) * D;
-                        for (int d = 0; d < D; d += W) store(query_MD + m * D + d, load(q + d) * scale);
+                        int low = window ? std::max(0, P + first + m / R + 1 - window) : 0;
+                        size_t n = row.own + first + m / R;
+                        factor_M[m] = weigh(score_MJ + (size_t)m * ld, scale, 0, low < P ? low : low + base - P, P, base,
+                                            base + first + m / R + 1, J, weight_MJ + (size_t)m * ld, lse ? lse + n * H + k * R + m % R : nullptr);
                     }
-                    product<false>(count * R, J, D, query_MD, D, 1, key_DJ, ld, score_MJ, ld);
-                    for (int m = 0; m < count * R; ++m) {
-                        int limit = P + first + m / R + 1, low = window ? std::max(0, limit - window) : 0;
-                        float* s = score_MJ + (size_t)m * ld;
-                        for (int j = 0; j < low; ++j) s[j] = -INFINITY;
-                        for (int j = limit; j < J; ++j) s[j] = -INFINITY;
-                        vf high = load(s);
-                        for (int j = W; j < J; j += W) { vf v = load(s + j); high = v < high ? high : v; }
-                        float most_m = top(high);
-                        vf total{};
-                        for (int j = 0; j < J; j += W) {
-                            vf e = exponential(load(s + j) - most_m);
-                            store(s + j, e);
-                        }
-                        for (int j = 0; j < low; ++j) s[j] = 0.0f;
-                        for (int j = limit; j < J; ++j) s[j] = 0.0f;
-                        for (int j = 0; j < J; j += W) total += load(s + j);
-                        float whole = sum(total);
-                        if (lse) lse[(size_t)(row.own + first + m / R) * H + k * R + m % R] = most_m + std::log(whole);
-                        for (int j = 0; j < J; j += W) store(s + j, load(s + j) * (1.0f / whole));
-                    }
-                    product<false>(count * R, D, P + first + count, score_MJ, ld, 1, value_JD, D, sum_MD, D);
+                    std::memset(sum_MD, 0, sizeof(float) * count * R * D);
+                    mix_all(count * R, weight_MJ, ld, values, D, limit, sum_MD);
                     for (int m = 0; m < count * R; ++m) {
                         bf* o = out + (size_t)(row.own + first + m / R) * H * D + (k * R + m % R) * D;
-                        for (int d = 0; d < D; d += W) store(o + d, load(sum_MD + m * D + d));
+                        for (int d = 0; d < D; d += W) store(o + d, load(sum_MD + m * D + d) * factor_M[m]);
                     }
                 }
             }
@@ -853,7 +859,7 @@ void paged_attend(int N, int tiles, const int32_t* tile, int alone, int H, int K
                 if (i + 1 == count && from < shared) ask_values(values + own_page(0, from) * head, D, filled(seen[0], from, most));
                 for (int r = 0; r < R; ++r)
                     factor_M[i * R + r] = weigh(score + (size_t)r * ld, scale, from * S, seen[i].low, seen[i].from, seen[i].to,
-                                                seen[i].limit, ld, weight_MJ + (size_t)(i * R + r) * ld);
+                                                seen[i].limit, ld, weight_MJ + (size_t)(i * R + r) * ld, nullptr);
             }
             for (int p = from; p < shared; ++p) {
                 if (p + 1 < shared) ask_values(values + own_page(0, p + 1) * head, D, filled(seen[0], p + 1, most));
