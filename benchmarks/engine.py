@@ -8,7 +8,8 @@ On a model of the demo's shape with random weights:
   growth      the same with twice the samples and with twice the length: what takes how much longer
   knee        tokens a second by the number of rows decoded together, and where twice the rows bring less than a tenth more
   shapes      calls of ever other sizes: resident memory of the process, and primitives that the library made, in processes of their
-              own; beside it the same with every number of rows as it is, which is what rounding them up avoids
+              own; beside it the same with products of the library, and with every number of rows as it is, which is what rounding them
+              up avoids
 """
 
 from __future__ import annotations
@@ -27,13 +28,15 @@ import torch
 
 from burnish.engine.embedded import EmbeddedEngine, Options
 from burnish.engine.scheduler import Pages
-from burnish.policy import fused
+from burnish.policy import fused, fused_layer
 from burnish.policy.model import Policy, tune_allocator
 from burnish.records import Request
 from report import command_of, heading, machine, options, publish, table
 from shapes import chains, made, tail
 
-SHAPES, EXACT = "--shapes-only", "--exact-rows"
+SHAPES = "--shapes-only"
+PRODUCTS = {"ours": "our kernel's", "rounded": "the library's, rounded up", "exact": "the library's, as they are"}
+"""Whose products, and for the library's whether the number of rows is rounded up."""
 
 
 def run(policy: Policy, asked: list[Request], options: Options) -> dict[str, float]:
@@ -132,20 +135,21 @@ def primitives(quick: bool, *more: str) -> dict[str, Any]:
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument(SHAPES, action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument(EXACT, action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--products", choices=PRODUCTS, default="ours", help=argparse.SUPPRESS)
     given = parser.parse_args()
     facts = machine(given.threads)
     torch.set_num_threads(given.threads)
     tune_allocator()
     policy = made("T")
-    if given.exact_rows:
+    fused_layer.OURS = fused_layer.OURS and given.products == "ours"
+    if given.products == "exact":
         fused.recurring = lambda n: n
     if given.shapes_only:
         shapes(policy, given.quick)
         return
     run(policy, even(policy, 8, 8, 16), Options())  # a warm-up
     found = {"workloads": workloads(policy, given.quick), "knee": knee(policy, given.quick)}
-    found["shapes"] = {"rounded up": primitives(given.quick), "as they are": primitives(given.quick, EXACT)}
+    found["shapes"] = {said: primitives(given.quick, "--products", name) for name, said in PRODUCTS.items()}
     publish(given, {"ratio": {}, "machine": facts, **found}, shown(found, facts), "engine")
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from burnish.policy import kernels
+from burnish.policy import fused_layer, kernels
 from burnish.policy.kernels import Kernels
 from burnish.policy.sampling import SamplingDistribution
 
@@ -143,7 +143,7 @@ def test_attention_over_rows_that_share_a_prompt(call: Kernels, window: int) -> 
     x, v = qk.double().requires_grad_(), qkv[:, (H + K) * D :].double().requires_grad_()
     wanted = reference(x, v.view(N, K, D), window)
     # A weight and the sum of all are each off by half a unit of eight bits at most, and so is what comes out.
-    rounding = EIGHT_BITS * reference(x, v.view(N, K, D).abs(), window) + EIGHT_BITS / 2 * wanted.abs()
+    rounding = 2 * EIGHT_BITS * reference(x, v.view(N, K, D).abs(), window) + EIGHT_BITS * wanted.abs()
     assert ((out - wanted).abs() <= rounding + 1e-6).all()
     wanted.backward(grad_out.double())
     call.attend_backward(3, groups, spans, H, K, D, qk, qkv, 0.3, window, lse, grad_out, grad)
@@ -220,6 +220,33 @@ def paged(
         *(table, table.shape[1], hole, row_N, index_N, 0.3, window, out),
     )
     return out
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize(("outputs", "inputs"), [(16, 32), (37, 16), (64, 272), (308, 256)])
+def test_a_product_is_exact_but_for_its_rounding_and_no_row_depends_on_another(
+    call: Kernels, outputs: int, inputs: int, biased: bool
+) -> None:
+    N = 401
+    x, weight = random(N, inputs).to(BF), random(outputs, inputs, seed=1).to(BF)
+    bias = random(outputs, seed=2) if biased else None
+    padded = None if bias is None else torch.nn.functional.pad(bias, (0, -outputs % 64))
+    panels = fused_layer._panels(weight)
+    assert torch.equal(fused_layer._whole(panels, outputs), weight)
+
+    def product(rows: Tensor) -> Tensor:
+        out = torch.full((len(rows), outputs), math.nan, dtype=BF)
+        call.product_bf16(len(rows), outputs, inputs, rows, panels, None, padded, out)
+        return out
+
+    whole, terms = product(x), x.double() @ weight.double().t()
+    wanted = terms if bias is None else terms + bias
+    # Half a unit of the result, and what a sum of so many in float32 may lose of its terms.
+    lost = 2.0**-24 * inputs * (x.double().abs() @ weight.double().abs().t() + 1.0)
+    assert ((whole - wanted).abs() <= EIGHT_BITS * wanted.abs() + lost).all()
+    for first, last in ((0, 1), (3, 10), (0, 193), (200, 401)):
+        assert torch.equal(product(x[first:last].contiguous()), whole[first:last])
+    assert product(x[:0]).shape == (0, outputs)
 
 
 @pytest.mark.parametrize("page", [16, 32, 48])

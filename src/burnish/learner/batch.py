@@ -372,7 +372,7 @@ def _end_to_end(rows: Sequence[Tokens]) -> tuple[Tensor, list[int], dict[str, An
     groups = [0]
     place_of: dict[int, list[int]] = {}
     for head, members in families.items():
-        shared = len(members) > 1
+        shared = len(head) > 0  # by one row too: what follows a prompt then has the same bits whoever else follows it
         start = len(ids)
         if shared:
             ids += head

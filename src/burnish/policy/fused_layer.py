@@ -45,7 +45,7 @@ class PackedRows:
     position_N may be longer than ids_N: the places behind the rows are padding, which belongs to no span and attends to nothing.
 
     spans   int32 [rows, 4]: first place and length of what a row goes on from (its prompt; 0, 0 for none), then of its own places
-    groups  int32 [G + 1]: where each group begins in spans. A group is one row alone, or a prompt and then all rows that go on from it
+    groups  int32 [G + 1]: where each group begins in spans. A group is one row alone, or a prompt and then the rows that go on from it
     """
 
     ids_N: Tensor
@@ -76,9 +76,10 @@ class Angles:
     sine: Tensor
 
 
-OURS = not torch.cpu._is_amx_tile_supported()
-"""Whether x W^T goes through our kernel: as fast as the library with many places, and at once where it takes 15 microseconds to begin.
-What a place gets does not depend on the places beside it then. Where the processor multiplies whole tiles, the library does it."""
+OURS = torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()
+"""Whether x W^T goes through our kernel, which needs AVX512_BF16: as fast as the library with many places, and it begins at once where
+that takes 15 microseconds. What a place gets does not depend on the places beside it then, so what samples and what learns say the same.
+Where the processor multiplies whole tiles (AMX), or has neither, the library does it."""
 
 
 class Product:
