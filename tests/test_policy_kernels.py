@@ -236,7 +236,7 @@ def test_a_product_is_exact_but_for_its_rounding_and_no_row_depends_on_another(
 
     def product(rows: Tensor) -> Tensor:
         out = torch.full((len(rows), outputs), math.nan, dtype=BF)
-        call.product_bf16(len(rows), outputs, inputs, rows, panels, None, padded, out)
+        call.product_bf16(len(rows), outputs, inputs, rows, panels, None, padded, False, out)
         return out
 
     whole, terms = product(x), x.double() @ weight.double().t()

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from burnish.policy import fused_layer, kernels
+
 MOST_FLOP = 4e10
 """A product is measured on fewer rows where more would take longer than this."""
 
@@ -38,6 +40,9 @@ def product(rows: int, inner: int, outer: int, dtype: torch.dtype, seconds: floa
         if dtype is torch.bfloat16 and device == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
             packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
             ways.append(lambda: torch.ops.mkldnn._linear_pointwise(left, packed, None, "none", [], ""))
+            if kernels.library() is not None and fused_layer.OURS and inner % 2 == 0:
+                ours = fused_layer.Product([weight], [None])
+                ways.append(lambda: ours(left))
         return 2 * rows * inner * outer / min(best(_awaited(way, device), seconds) for way in ways)
 
 

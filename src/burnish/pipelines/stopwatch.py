@@ -34,7 +34,7 @@ from burnish.tasks import Task
 from burnish.verify.pool import Pool
 
 KINDS: dict[str, tuple[str, ...]] = {
-    "products": ("_linear_pointwise", "::mm", "::addmm", "::linear", "::mkldnn_linear"),
+    "products": ("_linear_pointwise", "::mm", "::addmm", "::linear", "::mkldnn_linear", "kernels::product"),
     "attention": ("attend", "scaled_dot_product", "::bmm", "::baddbmm", "::_softmax", "flash_attention"),
     "vocabulary": ("::draw", "log_probs", "log_softmax", "::cumsum", "::searchsorted", "::exp"),
 }
@@ -219,8 +219,13 @@ def _watching_backward(learner: Learner) -> Iterator[dict[str, float]]:
 
 def kinds_of(call: Callable[[], object]) -> dict[str, dict[str, float]]:
     """Seconds of every kind of work in a call: {"forward": {kind: seconds}, "backward": {...}}, by where a backward pass was under way."""
+    library, before, after = kernels.library(), torch.zeros(2, dtype=torch.double), torch.zeros(2, dtype=torch.double)
     with _seen_kernels(), profile(activities=[ProfilerActivity.CPU]) as seen:
+        if library is not None:
+            library.spent(before)
         call()
+        if library is not None:
+            library.spent(after)
     events = list(seen.events() or ())
     spans = [(one.time_range.start, one.time_range.end) for one in events if one.name == BACKWARD]
     spent = {part: dict.fromkeys(KINDS, 0.0) for part in ("forward", "backward")}
@@ -229,6 +234,10 @@ def kinds_of(call: Callable[[], object]) -> dict[str, dict[str, float]]:
         if kind is not None:
             part = "backward" if any(a <= one.time_range.start < b for a, b in spans) else "forward"
             spent[part][kind] += one.self_cpu_time_total / 1e6
+    for kind, seconds in zip(
+        ("products", "attention"), (after - before).tolist(), strict=True
+    ):  # inside kernels::through
+        spent["forward"][kind] += seconds
     return spent
 
 

@@ -83,12 +83,15 @@ Where the processor multiplies whole tiles (AMX), or has neither, the library do
 
 
 class Product:
-    """x -> x W^T + b in bfloat16, with W laid out for the product once; several weights are stacked into one."""
+    """x -> x W^T + b in bfloat16, with W laid out for the product once; several weights are stacked into one.
+
+    gated  the two weights are those of a gate and of what it gates, without biases; sampling needs only what comes of both (kernels.cpp)
+    """
 
     PANEL = 64
 
-    def __init__(self, weights: list[Tensor], biases: list[Tensor | None]) -> None:
-        self._call = _library()
+    def __init__(self, weights: list[Tensor], biases: list[Tensor | None], gated: bool = False) -> None:
+        self._call, self._gated = _library(), gated
         self._backward: Tensor | None = None
         self._plain: Tensor | None = None
         self._scale: Tensor | None = None
@@ -97,7 +100,10 @@ class Product:
             self.bias = None if biases[0] is None else torch.cat([bias.detach().to(BF) for bias in biases])  # type: ignore[union-attr]
         self.shape = weight.shape
         if OURS:
-            self._panels, self._bias = _panels(weight), _padded_bias(self.bias, self.shape[0])
+            self._panels, self._bias = (
+                _panels(_by_turns(weight) if gated else weight),
+                _padded_bias(self.bias, self.shape[0]),
+            )
         else:
             self._forward = _laid_out(weight)
             self._plain = weight  # until the first `back` lays it out the other way: then nobody needs it
@@ -113,13 +119,16 @@ class Product:
             return out
         (O, I), N = self.shape, x.shape[0]
         out = torch.empty(N, O, dtype=BF)
-        self._call.product_bf16(N, O, I, x.contiguous(), self._panels, None, self._bias, out)
+        self._call.product_bf16(N, O, I, x.contiguous(), self._panels, None, self._bias, self._gated, out)
         return out
 
     def back(self, grad: Tensor) -> Tensor:
         """The gradient of x."""
         if self._backward is None:
-            plain = self._plain if self._plain is not None else _whole(self._panels, self.shape[0])
+            plain = self._plain
+            if plain is None:
+                plain = _whole(self._panels, self.shape[0])
+                plain = _apart(plain) if self._gated else plain
             self._backward, self._plain = _laid_out(plain.t().contiguous()), None
         out: Tensor = torch.ops.mkldnn._linear_pointwise(grad, self._backward, None, "none", [], "")
         return out
@@ -132,9 +141,11 @@ class ProductInt8(Product):
     a place gets does not depend on the places beside it.
     """
 
-    def __init__(self, weights: list[Tensor], biases: list[Tensor | None]) -> None:
+    def __init__(self, weights: list[Tensor], biases: list[Tensor | None], gated: bool = False) -> None:
+        self._call, self._gated = _library(), gated
         with torch.no_grad():
             weight_OI = torch.cat([weight.detach() for weight in weights]).float()
+            weight_OI = _by_turns(weight_OI) if gated else weight_OI
             scale_O = weight_OI.abs().amax(1).clamp_(min=torch.finfo(torch.float32).tiny) / 127
             whole_OI = (weight_OI / scale_O[:, None]).round_().to(torch.int8)
             signed_OI = torch.where(whole_OI < 0, whole_OI.abs().to(torch.uint8) | 128, whole_OI.to(torch.uint8))
@@ -144,12 +155,11 @@ class ProductInt8(Product):
             bias = None if biases[0] is None else torch.cat([bias.detach() for bias in biases])  # type: ignore[union-attr]
             self._bias = _padded_bias(bias, len(scale_O))
         self.shape = weight_OI.shape
-        self._call = _library()
 
     def __call__(self, x: Tensor) -> Tensor:
         (O, I), N = self.shape, x.shape[0]
         out = torch.empty(N, O, dtype=BF)
-        self._call.product_int8(N, O, I, x.contiguous(), self._panels, self._scale, self._bias, out)
+        self._call.product_int8(N, O, I, x.contiguous(), self._panels, self._scale, self._bias, self._gated, out)
         return out
 
     def back(self, grad: Tensor) -> Tensor:
@@ -166,6 +176,16 @@ def _panels(weight_OI: Tensor) -> Tensor:
 def _whole(panels: Tensor, outputs: int) -> Tensor:
     """The weight [O, I] that lies in panels."""
     return panels.transpose(1, 2).flatten(2, 3).flatten(0, 1)[:outputs]
+
+
+def _by_turns(weight_OI: Tensor) -> Tensor:
+    """Of two weights on top of each other, sixteen outputs of the one and sixteen of the other by turns."""
+    return weight_OI.view(2, -1, 16, weight_OI.shape[1]).transpose(0, 1).flatten(0, 2)
+
+
+def _apart(weight_OI: Tensor) -> Tensor:
+    """`_by_turns` undone."""
+    return weight_OI.view(-1, 2, 16, weight_OI.shape[1]).transpose(0, 1).flatten(0, 2)
 
 
 def _padded_bias(bias: Tensor | None, outputs: int) -> Tensor | None:
@@ -224,7 +244,7 @@ class Layer:
         self.window = int(window or 0)
         self.qkv = product([q.weight, k.weight, v.weight], [q.bias, k.bias, v.bias])
         self.out = product([o.weight], [o.bias])
-        self.gate_up = product([mlp.gate_proj.weight, mlp.up_proj.weight], [None, None])
+        self.gate_up = product([mlp.gate_proj.weight, mlp.up_proj.weight], [None, None], True)
         self.down = product([mlp.down_proj.weight], [None])
         optional = (
             *((attention.q_norm.weight, attention.k_norm.weight) if normed else (None, None)),

@@ -8,6 +8,7 @@
 // Letters: N places, B rows decoded, E hidden width, I inner width, V vocabulary, H query heads, K key heads, R = H / K, D head width.
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -210,31 +211,57 @@ inline vu words_of(const bf* p) { vu w; std::memcpy(&w, p, sizeof w); return w; 
 inline vu wide_of(const bf* p) { vh h; std::memcpy(&h, p, sizeof h); return __builtin_convertvector(h, vu); }
 inline uint32_t pair_of(const bf* p) { uint32_t u; std::memcpy(&u, p, sizeof u); return u; }
 
-// M rows against one panel, of which `live` outputs are there.
-template <int M>
-inline void dot_panel(int I, const bf* x, const bf* panel, const float* scale, const float* bias, int live, bf* out, int stride) {
+// Where the sums of a place against panel p go. `scale` and `bias` [panels * 64], where there are some, are of the outputs in their order
+// in the panels.
+struct Plain {
+    int O;
+    const float *scale, *bias;
+    bf* out;
+    void operator()(int n, int p, const vf* sum) const {
+        for (int v = 0, o = p * PANEL; v < 4 && o < O; ++v, o += W) {
+            vf done = sum[v];
+            if (scale) done *= load(scale + o);
+            if (bias) done += load(bias + o);
+            bf rounded[W];
+            store(rounded, done);
+            std::memcpy(out + (size_t)n * O + o, rounded, sizeof(bf) * std::min(W, O - o));
+        }
+    }
+};
+// Of a gated layer: panels hold sixteen outputs of the gate and then sixteen of what it gates, by turns. out [N, O / 2] is
+// silu(gate) * up, or with `apart` out [N, O] has all gates first, as silu_mul takes them.
+struct Gated {
+    int O;
+    const float* scale;
+    bool apart;
+    bf* out;
+    void operator()(int n, int p, const vf* sum) const {
+        for (int v = 0, o = p * PANEL; v < 4 && o < O; v += 2, o += 2 * W) {
+            vf gate = scale ? sum[v] * load(scale + o) : sum[v], up = scale ? sum[v + 1] * load(scale + o + W) : sum[v + 1];
+            if (apart) {
+                store(out + (size_t)n * O + o / 2, gate);
+                store(out + (size_t)n * O + O / 2 + o / 2, up);
+            } else {
+                gate = rounded(gate);
+                store(out + (size_t)n * (O / 2) + o / 2, rounded(gate * sigmoid(gate)) * rounded(up));
+            }
+        }
+    }
+};
+
+// M rows against one panel.
+template <int M, class Put>
+inline void dot_panel(int I, const bf* x, const bf* panel, int n, int p, const Put& put) {
     vf acc[M][4] = {};
     for (int i = 0; i < I; i += 2) {
         vu right[4];
         for (int v = 0; v < 4; ++v) right[v] = words_of(panel + (size_t)i * PANEL + 2 * v * W);
         for (int m = 0; m < M; ++m) {
-            uint32_t pair = pair_of(x + (size_t)m * I + i);
+            uint32_t pair = pair_of(x + (size_t)(n + m) * I + i);
             for (int v = 0; v < 4; ++v) acc[m][v] = dot2(acc[m][v], pair, right[v]);
         }
     }
-    for (int m = 0; m < M; ++m)
-        for (int v = 0; v < 4 && v * W < live; ++v) {
-            vf sum = acc[m][v];
-            if (scale) sum *= load(scale + v * W);
-            if (bias) sum += load(bias + v * W);
-            if (live - v * W >= W) {
-                store(out + (size_t)m * stride + v * W, sum);
-            } else {
-                bf done[W];
-                store(done, sum);
-                std::memcpy(out + (size_t)m * stride + v * W, done, sizeof(bf) * (live - v * W));
-            }
-        }
+    for (int m = 0; m < M; ++m) put(n + m, p, acc[m]);
 }
 
 // Weights of eight bits: a sign and seven bits. In every 64 bytes, runs of eight from the first and from the second 32 take turns, which
@@ -286,8 +313,8 @@ inline const bf* panel_of(const uint8_t* weight, int I) {
     return wide.data();
 }
 
-template <class Weight>
-inline void dense(int N, int O, int I, const bf* x, const Weight* weight, const float* scale, const float* bias, bf* out) {
+template <class Weight, class Put>
+inline void dense(int N, int O, int I, const bf* x, const Weight* weight, const Put& put) {
     if (!N) return;
     int panels = (O + PANEL - 1) / PANEL, chunks = (N + CHUNK - 1) / CHUNK, threads = threads_at_most();
     while (chunks * panels % threads && N >= 12 * (chunks + 1)) ++chunks;  // as much for each of them
@@ -296,19 +323,14 @@ inline void dense(int N, int O, int I, const bf* x, const Weight* weight, const 
     for (int c = 0; c < chunks; ++c)
         for (int p = 0; p < panels; ++p) {
             const bf* panel = panel_of(weight + (size_t)p * I * PANEL, I);
-            const float *by = scale ? scale + p * PANEL : nullptr, *plus = bias ? bias + p * PANEL : nullptr;
-            int live = std::min(PANEL, O - p * PANEL), n = c * size, end = std::min(N, n + size);
-            auto rows = [&](auto tile, int count) {
-                tile(I, x + (size_t)n * I, panel, by, plus, live, out + (size_t)n * O + p * PANEL, O);
-                n += count;
-            };
-            while (n + 6 <= end) rows(dot_panel<6>, 6);
+            int n = c * size, end = std::min(N, n + size);
+            for (; n + 6 <= end; n += 6) dot_panel<6>(I, x, panel, n, p, put);
             switch (end - n) {
-                case 5: rows(dot_panel<5>, 5); break;
-                case 4: rows(dot_panel<4>, 4); break;
-                case 3: rows(dot_panel<3>, 3); break;
-                case 2: rows(dot_panel<2>, 2); break;
-                case 1: rows(dot_panel<1>, 1); break;
+                case 5: dot_panel<5>(I, x, panel, n, p, put); break;
+                case 4: dot_panel<4>(I, x, panel, n, p, put); break;
+                case 3: dot_panel<3>(I, x, panel, n, p, put); break;
+                case 2: dot_panel<2>(I, x, panel, n, p, put); break;
+                case 1: dot_panel<1>(I, x, panel, n, p, put); break;
             }
         }
 }
@@ -965,12 +987,19 @@ void draw(int B, int V, const bf* logits, float temperature, const double* unifo
     }
 }
 
-void product_int8(int N, int O, int I, const bf* x, const uint8_t* weight, const float* scale, const float* bias, bf* out) {
-    dense(N, O, I, x, weight, scale, bias, out);
+// out [N, O] = x[N, I] W^T (* scale) (+ bias); `gated`: W is of a gated layer, and out has all gates first.
+void product_int8(int N, int O, int I, const bf* x, const uint8_t* weight, const float* scale, const float* bias, int gated, bf* out) {
+    if (gated) dense(N, O, I, x, weight, Gated{O, scale, true, out});
+    else dense(N, O, I, x, weight, Plain{O, scale, bias, out});
 }
-void product_bf16(int N, int O, int I, const bf* x, const bf* weight, const float* scale, const float* bias, bf* out) {
-    dense(N, O, I, x, weight, scale, bias, out);
+void product_bf16(int N, int O, int I, const bf* x, const bf* weight, const float* scale, const float* bias, int gated, bf* out) {
+    if (gated) dense(N, O, I, x, weight, Gated{O, scale, true, out});
+    else dense(N, O, I, x, weight, Plain{O, scale, bias, out});
 }
+
+// Seconds that `through` has spent in products and in attention, for those who ask where the time goes.
+static double spent_in[2];
+void spent(double* seconds) { std::memcpy(seconds, spent_in, sizeof spent_in); }
 
 // A whole pass of new places through `layers` layers over pages and the last norm. hidden [N, E] is used up; normed [N, E] comes out. Of each layer `table` has the pointers in the order of LayerTable, and
 // `number` the epsilon of its norms, that of its heads' norms, and the scale of its scores. Angles, places and tiles as above.
@@ -988,29 +1017,39 @@ void through(int layers, const LayerTable* table, const float* number, int eight
     constexpr int BLOCK_OF_PLACES = 512;  // the widest states are of so many at a time, which a core's cache holds
     constexpr size_t KEPT = 1 << 23;
     size_t wide = (size_t)(H + 2 * K) * D, narrow = (size_t)H * D;
-    size_t size = N * (wide + narrow + E) + (size_t)std::min(N, BLOCK_OF_PLACES) * 3 * I;
+    size_t size = N * (wide + narrow + E) + (size_t)std::min(N, BLOCK_OF_PLACES) * I;
     static thread_local std::vector<bf> kept;  // not `scratch`, which what is called here uses
     std::vector<bf> large(size > KEPT ? size : 0);
     if (size <= KEPT && kept.size() < size) kept.resize(size);
-    bf *qkv = size > KEPT ? large.data() : kept.data(), *attended = qkv + N * wide, *delta = attended + N * narrow, *both = delta + (size_t)N * E,
-       *inner = both + (size_t)std::min(N, BLOCK_OF_PLACES) * 2 * I;
+    bf *qkv = size > KEPT ? large.data() : kept.data(), *attended = qkv + N * wide, *delta = attended + N * narrow, *inner = delta + (size_t)N * E;
+    auto timed = [&](double& seconds, auto&& work) {
+        auto began = std::chrono::steady_clock::now();
+        work();
+        seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    };
+    auto into = [&](int rows, const Dense& by, int outputs, int inputs, const bf* x, const auto& put) {
+        timed(spent_in[0], [&] {
+            if (eight_bits) dense(rows, outputs, inputs, x, (const uint8_t*)by.weight, put);
+            else dense(rows, outputs, inputs, x, (const bf*)by.weight, put);
+        });
+    };
     auto product = [&](int rows, const Dense& by, int outputs, int inputs, const bf* x, bf* out) {
-        if (eight_bits) dense(rows, outputs, inputs, x, (const uint8_t*)by.weight, by.scale, by.bias, out);
-        else dense(rows, outputs, inputs, x, (const bf*)by.weight, by.scale, by.bias, out);
+        into(rows, by, outputs, inputs, x, Plain{outputs, by.scale, by.bias, out});
     };
     for (int l = 0; l < layers; ++l) {
         const LayerTable& layer = table[l];
         const float* own = number + 3 * l;
         add_norm(N, E, hidden, l ? delta : nullptr, hidden, layer.norm_in, own[0], normed, nullptr);
         product(N, layer.qkv, wide, E, normed, qkv);
-        paged_attend(N, tiles, tile, alone, H, K, D, S, qkv, layer.norm_q, layer.norm_k, own[1], position_N, cosine, sine, place_N,
-                     layer.keys, layer.values, page_table, table_width, hole, row_N, index_N, own[2], layer.window, attended);
+        timed(spent_in[1], [&] {
+            paged_attend(N, tiles, tile, alone, H, K, D, S, qkv, layer.norm_q, layer.norm_k, own[1], position_N, cosine, sine, place_N,
+                         layer.keys, layer.values, page_table, table_width, hole, row_N, index_N, own[2], layer.window, attended);
+        });
         product(N, layer.out, E, narrow, attended, delta);
         add_norm(N, E, hidden, delta, hidden, layer.norm_post, own[0], normed, nullptr);
         for (int n = 0; n < N; n += BLOCK_OF_PLACES) {
             int rows = std::min(BLOCK_OF_PLACES, N - n);
-            product(rows, layer.gate_up, 2 * I, E, normed + (size_t)n * E, both);
-            silu_mul(rows, I, both, inner);
+            into(rows, layer.gate_up, 2 * I, E, normed + (size_t)n * E, Gated{2 * I, layer.gate_up.scale, false, inner});
             product(rows, layer.down, E, I, inner, delta + (size_t)n * E);
         }
     }

@@ -44,9 +44,10 @@ _FUNCTIONS: dict[str, str] = {  # i int, l long, f float, p pointer; where a ten
     "log_probs": "iippfppp",
     "log_probs_backward": "iippfpp",
     "draw": "iipfppp",
+    "spent": "p",
     "through": "ippiiiiiiiipppppippipppipfp",
-    "product_bf16": "iiippppp",
-    "product_int8": "iiippppp",
+    "product_bf16": "iiippppip",
+    "product_int8": "iiippppip",
 }
 _KINDS = {"i": ctypes.c_int, "l": ctypes.c_long, "f": ctypes.c_float, "p": ctypes.c_void_p}
 
