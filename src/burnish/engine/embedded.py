@@ -208,10 +208,11 @@ class _Batch:
             self.network = Network(engine.policy, cache, options.int8)
         self.drafts = self._drafts(cache)
         slots = len(self.scheduler.length_S)
-        self.ids_SC = torch.zeros(slots, min(64, sampling.max_new), dtype=torch.long)
-        self.logp_SC = torch.zeros(slots, min(64, sampling.max_new))
+        self.ids_SC: NDArray[np.int64] = np.zeros((slots, min(64, sampling.max_new)), dtype=np.int64)
+        self.logp_SC: NDArray[np.float32] = np.zeros(self.ids_SC.shape, dtype=np.float32)
         self.seed_S = np.zeros(slots, dtype=np.uint64)
-        self.stop_ids = torch.tensor(sorted(sampling.stop_ids), dtype=torch.long)
+        self.stops_V = np.zeros(max(engine.policy.vocabulary, *sampling.stop_ids, 0) + 1, dtype=bool)
+        self.stops_V[list(sampling.stop_ids)] = True
         self._first: dict[Family, Tensor] = {}  # the logits after a prompt, until its last row has begun
 
     def _drafts(self, cache: PagedCache) -> Drafts | None:
@@ -269,9 +270,9 @@ class _Batch:
         seen, guesses = None, list[list[int]]()
         if self.drafts is not None:
             room_B = np.minimum(scheduler.room(slots_B), self.sampling.max_new - 1 - length_B)
-            seen = Live(live, running, length_B, room_B, table_BP, self.ids_SC.numpy(), self.seed_S)
+            seen = Live(live, running, length_B, room_B, table_BP, self.ids_SC, self.seed_S)
             guesses = self.drafts.propose(seen)
-        ids_B = self.ids_SC[torch.from_numpy(slots_B), torch.from_numpy(length_B - 1)].numpy()
+        ids_B = self.ids_SC[slots_B, length_B - 1]
         if not any(guesses):
             rows = Rows(start_B, np.ones_like(start_B), table_BP, running.shared_B, running.gap_B, running.family_B)
             logits_BV = self.network.after(ids_B, rows)
@@ -290,10 +291,9 @@ class _Batch:
         """Draw a token for each of the rows, note it, and end the rows that are done."""
         length_B = self.scheduler.length_S[slots_B]
         uniform_B = torch.from_numpy(uniforms(self.seed_S[slots_B], length_B.astype(np.uint64)))
-        ids_B, logp_B = (drawn.cpu() for drawn in self.distribution.draw(logits_BV, uniform_B))
+        ids_B, logp_B = (drawn.cpu().numpy() for drawn in self.distribution.draw(logits_BV, uniform_B))
         self._widen(int(length_B.max()) + 1)
-        at = (torch.from_numpy(slots_B), torch.from_numpy(length_B))
-        self.ids_SC[at], self.logp_SC[at] = ids_B, logp_B
+        self.ids_SC[slots_B, length_B], self.logp_SC[slots_B, length_B] = ids_B, logp_B
         return self._noted(rows, slots_B, np.ones_like(length_B), ids_B)
 
     def _settle(
@@ -305,7 +305,7 @@ class _Batch:
         length_B = self.scheduler.length_S[slots_B]
         at_N = np.repeat(length_B - first_B, count_B) + np.arange(len(logits_NV))
         uniform_N = torch.from_numpy(uniforms(np.repeat(self.seed_S[slots_B], count_B), at_N.astype(np.uint64)))
-        ids_N, logp_N = (drawn.cpu() for drawn in self.distribution.draw(logits_NV, uniform_N))
+        ids_N, logp_N = (drawn.cpu().numpy() for drawn in self.distribution.draw(logits_NV, uniform_N))
         self._widen(int((length_B + count_B).max()))
         stops, kept = set(self.sampling.stop_ids), list[list[int]]()
         for slot, length, first, guess in zip(slots_B, length_B, first_B, guesses, strict=True):
@@ -319,11 +319,11 @@ class _Batch:
         new_B = np.array([len(said) for said in kept])
         self.engine.tokens_guessed += int((count_B - 1).sum())
         self.engine.guesses_right += int((new_B - 1).sum())
-        last_B = torch.tensor([said[-1] for said in kept])
+        last_B = np.array([said[-1] for said in kept])
         return self._noted(rows, slots_B, new_B, last_B), kept
 
     def _noted(
-        self, rows: list[Row], slots_B: NDArray[np.int64], new_B: NDArray[np.int64], last_B: Tensor
+        self, rows: list[Row], slots_B: NDArray[np.int64], new_B: NDArray[np.int64], last_B: NDArray[np.int64]
     ) -> list[Completion]:
         """Count `new_B` tokens more for each of the rows, the last of them last_B, and end the rows that are done."""
         length_B = self.scheduler.length_S[slots_B] + new_B
@@ -333,7 +333,7 @@ class _Batch:
                     self.on_token(row.request.key, token)
         self.scheduler.length_S[slots_B] = length_B
         self.engine.tokens_sampled += int(new_B.sum())
-        ended_B = torch.isin(last_B, self.stop_ids).numpy()
+        ended_B = self.stops_V[last_B]
         over_B = ended_B | (length_B >= self.sampling.max_new)
         if not over_B.any():
             return []
@@ -347,9 +347,7 @@ class _Batch:
         have = self.ids_SC.shape[1]
         if columns > have:
             more = min(max(columns, 2 * have), self.sampling.max_new) - have
-            self.ids_SC, self.logp_SC = (
-                torch.nn.functional.pad(part, (0, more)) for part in (self.ids_SC, self.logp_SC)
-            )
+            self.ids_SC, self.logp_SC = (np.pad(part, ((0, 0), (0, more))) for part in (self.ids_SC, self.logp_SC))
 
     def _drawn(self, row: Row) -> tuple[tuple[int, ...], tuple[float, ...]]:
         count = int(self.scheduler.length_S[row.slot])
@@ -365,8 +363,8 @@ class _Batch:
         """A row that has just got a slot goes on where it was."""
         self.seed_S[row.slot] = request_seed(self.sampling.seed, row.request.key, self.engine.version)
         self._widen(len(row.ids))
-        self.ids_SC[row.slot, : len(row.ids)] = torch.tensor(row.ids, dtype=torch.long)
-        self.logp_SC[row.slot, : len(row.ids)] = torch.tensor(row.logprobs)
+        self.ids_SC[row.slot, : len(row.ids)] = row.ids
+        self.logp_SC[row.slot, : len(row.ids)] = row.logprobs
         if self.drafts is not None:
             self.drafts.forget(row, prompt=not row.family.filled)
         self._clear([*row.family.pages, *row.pages] if not row.family.filled else row.pages)
@@ -377,6 +375,6 @@ class _Batch:
 
     def _completion(self, row: Row, stop: Stop) -> Completion:
         ids, logprobs = self._drawn(row)
-        shown = [i for i in ids if i not in self.sampling.stop_ids]
+        shown = np.array([i for i in ids if i not in self.sampling.stop_ids], dtype=np.int64)
         text = self.policy.tokenizer.decode(shown, skip_special_tokens=True)
         return Completion(Key(*row.request.key), ids, logprobs, text, stop, self.engine.version, self.engine.version)
