@@ -347,7 +347,8 @@ class _Batch:
         have = self.ids_SC.shape[1]
         if columns > have:
             more = min(max(columns, 2 * have), self.sampling.max_new) - have
-            self.ids_SC, self.logp_SC = (np.pad(part, ((0, 0), (0, more))) for part in (self.ids_SC, self.logp_SC))
+            self.ids_SC = np.pad(self.ids_SC, ((0, 0), (0, more)))
+            self.logp_SC = np.pad(self.logp_SC, ((0, 0), (0, more)))
 
     def _drawn(self, row: Row) -> tuple[tuple[int, ...], tuple[float, ...]]:
         count = int(self.scheduler.length_S[row.slot])
