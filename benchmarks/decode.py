@@ -3,6 +3,7 @@
     python benchmarks/decode.py [--model FOLDER] [--rows 512] [--repeats 5] [--quick] [--json]
 
 Without a model, one of the demo's shape with random weights is made; nearly every completion then runs to max_new. The two take turns.
+Then the products of one layer alone, for few and for many rows: our kernel's beside the library's, in microseconds.
 Not for: comparing with others (sampling.py).
 """
 
@@ -14,14 +15,42 @@ from typing import Any
 import torch
 
 from burnish.engine.embedded import EmbeddedEngine
+from burnish.pipelines.ceilings import best
+from burnish.policy import fused_layer
 from burnish.policy.fused import Fused
-from burnish.policy.model import load, tune_allocator
+from burnish.policy.fused_layer import Product
+from burnish.policy.model import Policy, load, tune_allocator
 from peers import median
 from report import command_of, heading, machine, options, publish, say, shortened, table
 from sampling import ours, rate
 from shapes import chains, made
 
 NAMES = {"compiled": "compiled kernels", "module": "the module"}
+PLACES = (1, 4, 16, 64, 256, 1024)
+
+
+def layer_products(policy: Policy, seconds: float) -> dict[int, dict[str, float]]:
+    """Rows -> seconds of all products of a layer, by whose they are."""
+    layer = policy.module.get_decoder().layers[0]
+    a, m = layer.self_attn, layer.mlp
+    stacks = ((a.q_proj, a.k_proj, a.v_proj), (a.o_proj,), (m.gate_proj, m.up_proj), (m.down_proj,))
+    made_by: dict[str, list[Product]] = {}
+    before = fused_layer.OURS
+    try:
+        found: dict[int, dict[str, float]] = {}
+        for side in ("ours", "library"):
+            fused_layer.OURS = side == "ours"
+            made_by[side] = [Product([one.weight for one in stack], [None]) for stack in stacks]
+            for rows in PLACES:
+                inputs = [torch.randn(rows, product.shape[1]).bfloat16() for product in made_by[side]]
+                taken = [
+                    best(lambda product=product, x=x: product(x), seconds)
+                    for product, x in zip(made_by[side], inputs, strict=True)
+                ]
+                found.setdefault(rows, {})[side] = sum(taken)
+        return found
+    finally:
+        fused_layer.OURS = before
 
 
 def main() -> None:
@@ -60,12 +89,31 @@ def main() -> None:
         )
         for side, speed in speeds.items()
     ]
+    Fused.serves = staticmethod(serves)  # type: ignore[method-assign]
+    with torch.inference_mode():
+        alone = layer_products(policy, 0.01 if given.quick else 0.1)
+    by_rows = [
+        (
+            f"{count:,}",
+            f"{1e6 * side['library']:,.0f}",
+            f"{1e6 * side['ours']:,.0f}",
+            f"{side['library'] / side['ours']:.2f}",
+        )
+        for count, side in alone.items()
+    ]
     source = f"The model of {shortened(given.model)}" if given.model else "Shape T, random weights"
     text = (
         f"{heading(command_of('decode.py'), facts)}\n{source}; {work.said}; medians of {given.repeats}.\n\n"
-        f"{table(('', 'tokens/s', 'tokens a go', 'the compiled kernels are this times as fast'), cells)}"
+        f"{table(('', 'tokens/s', 'tokens a go', 'the compiled kernels are this times as fast'), cells)}\n\n"
+        f"{table(('rows', 'products of a layer, library, us', 'ours, us', 'library / ours'), by_rows)}"
     )
-    result = {"ratio": {"module": ratio}, "machine": facts, "tokens_per_second": speeds, "work": work.said}
+    result = {
+        "ratio": {"module": ratio},
+        "machine": facts,
+        "tokens_per_second": speeds,
+        "work": work.said,
+        "products": alone,
+    }
     publish(given, result, text, "decode")
 
 

@@ -65,7 +65,7 @@ AXES: dict[str, dict[str, Sequence[Any]]] = {
 SIDE = {"transformers": "transformers_side.py", "continuous": "transformers_side.py", "vllm": "vllm_side.py"}
 
 
-def ours(engine: EmbeddedEngine, work: Work, turn: int, least_seconds: float) -> dict[str, Any]:
+def ours(engine: EmbeddedEngine, work: Work, turn: int, least_seconds: float = 0.0) -> dict[str, Any]:
     """The mean of goes of our engine, which lays its weights out anew for each, as it must where they have changed.
 
     As many goes as take about as long as one of a peer's: one that lasts a second meets a moment of the machine, not the machine.
@@ -196,7 +196,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         say("measuring, in turns")
         engine = EmbeddedEngine(policy, given.rows)
         least = 0.0 if given.quick else AT_LEAST_S
-        ours(engine, work, 0, 0.0)  # warms up: the kernels are compiled, memory is there
+        ours(engine, work, 0)  # warms up: the kernels are compiled, memory is there
         for turn in range(given.repeats):
             sides["ours"].append(ours(engine, work, turn + 1, least))
             for name, peer in peers.items():

@@ -77,9 +77,9 @@ class Angles:
 
 
 OURS = torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()
-"""Whether x W^T goes through our kernel, which needs AVX512_BF16: as fast as the library with many places, and it begins at once where
-that takes 15 microseconds. What a place gets does not depend on the places beside it then, so what samples and what learns say the same.
-Where the processor multiplies whole tiles (AMX), or has neither, the library does it."""
+"""Whether x W^T goes through our kernel, which needs AVX512_BF16: about as fast as the library with many places, and several times as fast
+with few, where that takes longer to begin (benchmarks/decode.py). What a place gets does not depend on the places beside it then, so
+what samples and what learns say the same. Where the processor multiplies whole tiles (AMX), or has neither, the library does it."""
 
 
 class Product:
@@ -100,10 +100,8 @@ class Product:
             self.bias = None if biases[0] is None else torch.cat([bias.detach().to(BF) for bias in biases])  # type: ignore[union-attr]
         self.shape = weight.shape
         if OURS:
-            self._panels, self._bias = (
-                _panels(_by_turns(weight) if gated else weight),
-                _padded_bias(self.bias, self.shape[0]),
-            )
+            self._panels = _panels(_by_turns(weight) if gated else weight)
+            self._bias = _padded_bias(self.bias, self.shape[0])
         else:
             self._forward = _laid_out(weight)
             self._plain = weight  # until the first `back` lays it out the other way: then nobody needs it
