@@ -125,7 +125,8 @@ def main() -> None:
         f"{heading(command_of('sampler_gap.py'), facts)}\n{source}; {work.said}; medians of {given.repeats}.\n\n"
         f"{table(headings, cells)}"
     )
-    publish(given, {"ratio": {}, "machine": facts, "options": found, "work": work.said}, text, "sampler_gap")
+    mark = f"gap {'model' if given.model else given.shape}"
+    publish(given, {"ratio": {}, "machine": facts, "options": found, "work": work.said}, text, mark)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The common decoder family (Llama, Mistral, Qwen2, Qwen3) in bfloat16 on a CPU, with compiled kernels between its matrix products.
+"""The common decoder family (Llama, Mistral, Qwen2, Qwen3) in bfloat16 on a CPU, through compiled kernels.
 
 It computes what the module computes under autocast, up to roundings: rows laid end to end without padding, forward and backward
 (training, scoring), and new tokens of rows whose keys and values lie in pages (sampling). Weights are cast and laid out for the

@@ -1,6 +1,5 @@
-// Fused CPU kernels for the common decoder family: what stands between the matrix products of a bfloat16 forward, backward and
-// decode step, and products with weights of eight bits. Compiled at first use by burnish/policy/kernels.py; all other products are
-// the library's.
+// Fused CPU kernels for the common decoder family: x W^T, attention, and what stands between them, of a bfloat16 forward, backward and
+// decode step. Compiled at first use by burnish/policy/kernels.py. The other products of the backward pass are the library's.
 //
 // Plain C++17 with vector extensions, so any x86-64 or ARM compiler will do. Deterministic: a result never depends on which thread
 // computed what. NaN goes through everywhere: a step that went wrong must show.
@@ -809,8 +808,8 @@ void attend_backward(int G, const int32_t* groups, const int32_t* spans, int H, 
         }
 }
 
-// Attention of new places over pages. Their queries and keys are normed and turned; keys and values go to their places first. Place n belongs to row row_N[n] of `table` [rows, table_width], whose entry p is the page of
-// indices p S .. p S + S - 1, and sees the indices up to its own, index_N[n], but for the row's hole [rows, 2]: from where its prompt
+// Attention of new places over pages. Queries and keys are normed and turned, keys and values go to their places first. Place n belongs
+// to row row_N[n] of `table` [rows, table_width], whose entry p is the page of indices p S .. p S + S - 1, and sees the indices up to its own, index_N[n], but for the row's hole [rows, 2]: from where its prompt
 // ends on the last page that it shares, to where its own pages begin. `tile` [tiles, 3]: consecutive places, how many, and how many of
 // their first pages are the same ones, which are then read once for all of them. `window` positions are seen, 0 means all. `alone`: no
 // place sees another new one, so each tile writes its own.

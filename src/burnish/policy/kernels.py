@@ -1,7 +1,7 @@
 """The compiled CPU kernels (kernels.cpp): built once with the system's compiler, kept in the user's cache, called through ctypes.
 
 Where there is no compiler, or BURNISH_KERNELS=off, `library()` is None and callers take the path that needs none. Nothing else of
-Burnish needs a compiler. Not for: matrix products in bfloat16, which are the library's.
+Burnish needs a compiler. Not for: laying weights out for them (fused_layer.py).
 """
 
 from __future__ import annotations
