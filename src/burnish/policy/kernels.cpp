@@ -689,7 +689,8 @@ void attend(int G, const int32_t* groups, const int32_t* spans, int H, int K, in
                         int low = window ? std::max(0, P + first + m / R + 1 - window) : 0;
                         size_t n = row.own + first + m / R;
                         factor_M[m] = weigh(score_MJ + (size_t)m * ld, scale, 0, low < P ? low : low + base - P, P, base,
-                                            base + first + m / R + 1, J, weight_MJ + (size_t)m * ld, lse ? lse + n * H + k * R + m % R : nullptr);
+                                            base + first + m / R + 1, J, weight_MJ + (size_t)m * ld,
+                                            lse ? lse + n * H + k * R + m % R : nullptr);
                     }
                     std::memset(sum_MD, 0, sizeof(float) * count * R * D);
                     mix_all(count * R, weight_MJ, ld, values, D, limit, sum_MD);
@@ -808,11 +809,11 @@ void attend_backward(int G, const int32_t* groups, const int32_t* spans, int H, 
         }
 }
 
-// Attention of new places over pages. Queries and keys are normed and turned, keys and values go to their places first. Place n belongs
-// to row row_N[n] of `table` [rows, table_width], whose entry p is the page of indices p S .. p S + S - 1, and sees the indices up to its own, index_N[n], but for the row's hole [rows, 2]: from where its prompt
-// ends on the last page that it shares, to where its own pages begin. `tile` [tiles, 3]: consecutive places, how many, and how many of
-// their first pages are the same ones, which are then read once for all of them. `window` positions are seen, 0 means all. `alone`: no
-// place sees another new one, so each tile writes its own.
+// Attention of new places over pages. Queries and keys are normed and turned, keys and values go to their places first. Place n belongs to
+// row row_N[n] of `table` [rows, table_width], whose entry p is the page of indices p S .. p S + S - 1, and sees the indices up to its own,
+// index_N[n], but for the row's hole [rows, 2]: from where its prompt ends on the last page that it shares, to where its own pages begin.
+// `tile` [tiles, 3]: consecutive places, how many, and how many of their first pages are the same ones, which are then read once for all of
+// them. `window` positions are seen, 0 means all. `alone`: no place sees another new one, so each tile writes its own.
 void paged_attend(int N, int tiles, const int32_t* tile, int alone, int H, int K, int D, int S, const bf* qkv, const float* norm_q,
                   const float* norm_k, float epsilon, const int64_t* position_N, const float* cosine, const float* sine,
                   const int64_t* place_N, bf* keys, bf* values, const int32_t* table, int table_width, const int32_t* hole,
@@ -872,9 +873,11 @@ void paged_attend(int N, int tiles, const int32_t* tile, int alone, int H, int K
             for (int i = 0; i < count; ++i) {
                 float* score = score_MJ + (size_t)i * R * ld;
                 for (int p = begins(i); p * S < seen[i].limit; ++p) {
-                    if ((p + 1) * S < seen[i].limit) ask_keys(keys + own_page(i, p + 1) * head, D, S, filled(seen[i], p + 1, seen[i].limit));
+                    if ((p + 1) * S < seen[i].limit)
+                        ask_keys(keys + own_page(i, p + 1) * head, D, S, filled(seen[i], p + 1, seen[i].limit));
                     if (i + 1 == asked) ask_row(asked++, true);
-                    score_all(R, query_MD + i * R * D, D, keys + own_page(i, p) * head, S, filled(seen[i], p, seen[i].limit), score + p * S, ld);
+                    score_all(R, query_MD + i * R * D, D, keys + own_page(i, p) * head, S, filled(seen[i], p, seen[i].limit),
+                              score + p * S, ld);
                 }
                 ask_row(i, false);
                 if (i + 1 == count && from < shared) ask_values(values + own_page(0, from) * head, D, filled(seen[0], from, most));
@@ -888,7 +891,8 @@ void paged_attend(int N, int tiles, const int32_t* tile, int alone, int H, int K
             }
             for (int i = 0; i < count; ++i) {
                 for (int p = begins(i); p * S < seen[i].limit; ++p) {
-                    if ((p + 1) * S < seen[i].limit) ask_values(values + own_page(i, p + 1) * head, D, filled(seen[i], p + 1, seen[i].limit));
+                    if ((p + 1) * S < seen[i].limit)
+                        ask_values(values + own_page(i, p + 1) * head, D, filled(seen[i], p + 1, seen[i].limit));
                     mix_all(R, weight_MJ + (size_t)i * R * ld + p * S, ld, values + own_page(i, p) * head, D,
                             filled(seen[i], p, seen[i].limit), out_MD + i * R * D);
                 }
@@ -1000,8 +1004,9 @@ void product_bf16(int N, int O, int I, const bf* x, const bf* weight, const floa
 static double spent_in[2];
 void spent(double* seconds) { std::memcpy(seconds, spent_in, sizeof spent_in); }
 
-// A whole pass of new places through `layers` layers over pages and the last norm. hidden [N, E] is used up; normed [N, E] comes out. Of each layer `table` has the pointers in the order of LayerTable, and
-// `number` the epsilon of its norms, that of its heads' norms, and the scale of its scores. Angles, places and tiles as above.
+// A whole pass of new places through `layers` layers over pages and the last norm. hidden [N, E] is used up; normed [N, E] comes out. Of
+// each layer `table` has the pointers in the order of LayerTable, and `number` the epsilon of its norms, that of its heads' norms, and the
+// scale of its scores. Angles, places and tiles as above.
 struct Dense { const void* weight; const float* scale; const float* bias; };
 struct LayerTable {
     const float *norm_in, *norm_post, *norm_q, *norm_k;
@@ -1020,7 +1025,8 @@ void through(int layers, const LayerTable* table, const float* number, int eight
     static thread_local std::vector<bf> kept;  // not `scratch`, which what is called here uses
     std::vector<bf> large(size > KEPT ? size : 0);
     if (size <= KEPT && kept.size() < size) kept.resize(size);
-    bf *qkv = size > KEPT ? large.data() : kept.data(), *attended = qkv + N * wide, *delta = attended + N * narrow, *inner = delta + (size_t)N * E;
+    bf *qkv = size > KEPT ? large.data() : kept.data(), *attended = qkv + N * wide, *delta = attended + N * narrow,
+       *inner = delta + (size_t)N * E;
     auto timed = [&](double& seconds, auto&& work) {
         auto began = std::chrono::steady_clock::now();
         work();
