@@ -35,19 +35,19 @@ def layer_products(policy: Policy, seconds: float) -> dict[int, dict[str, float]
     a, m = layer.self_attn, layer.mlp
     stacks = ((a.q_proj, a.k_proj, a.v_proj), (a.o_proj,), (m.gate_proj, m.up_proj), (m.down_proj,))
     made_by: dict[str, list[Product]] = {}
+    found: dict[int, dict[str, float]] = {}
     before = fused_layer.OURS
     try:
-        found: dict[int, dict[str, float]] = {}
         for side in ("ours", "library"):
             fused_layer.OURS = side == "ours"
             made_by[side] = [Product([one.weight for one in stack], [None]) for stack in stacks]
-            for rows in PLACES:
-                inputs = [torch.randn(rows, product.shape[1]).bfloat16() for product in made_by[side]]
-                taken = [
-                    best(lambda product=product, x=x: product(x), seconds)
-                    for product, x in zip(made_by[side], inputs, strict=True)
-                ]
-                found.setdefault(rows, {})[side] = sum(taken)
+        for rows in PLACES:
+            inputs = [torch.randn(rows, product.shape[1]).bfloat16() for product in made_by["ours"]]
+            found[rows] = {}
+            for side, products in made_by.items():
+                fused_layer.OURS = side == "ours"
+                pairs = zip(products, inputs, strict=True)
+                found[rows][side] = sum(best(lambda by=by, x=x: by(x), seconds) for by, x in pairs)
         return found
     finally:
         fused_layer.OURS = before

@@ -221,9 +221,13 @@ struct Plain {
             vf done = sum[v];
             if (scale) done *= load(scale + o);
             if (bias) done += load(bias + o);
-            bf rounded[W];
-            store(rounded, done);
-            std::memcpy(out + (size_t)n * O + o, rounded, sizeof(bf) * std::min(W, O - o));
+            if (O - o >= W) {
+                store(out + (size_t)n * O + o, done);
+            } else {
+                bf rounded[W];
+                store(rounded, done);
+                std::memcpy(out + (size_t)n * O + o, rounded, sizeof(bf) * (O - o));
+            }
         }
     }
 };
