@@ -4,9 +4,10 @@ A page holds S consecutive positions of a row, in every layer; the page table of
 prompt name the same pages for it, so it is stored once. On a CPU the pages are memory that is reserved and only taken when first
 written, so a large budget costs nothing until it is used.
 
-The compiled kernels read the pages where they lie. Every other family and precision goes through `PagedCache.attend`: the pages
-that are live are gathered, and a decode step attends to the prompt's and to the row's own under one softmax, with the rows of a
-prompt folded into one product (Juravsky et al. 2024, "Hydragen").
+The compiled kernels read the pages where they lie. On a GPU torch's flex attention does (`PagedCache(flex=True)`). Every other
+family and precision goes through `PagedCache.attend`: the pages that are live are gathered, and a decode step attends to the
+prompt's and to the row's own under one softmax, with the rows of a prompt folded into one product (Juravsky et al. 2024,
+"Hydragen").
 
 Letters: B rows, T new tokens of a row, U prompts in use, M most rows of one prompt, S positions a page, W positions of the shared
 pages, C of a row's own, J of all its pages, H query heads, K key heads, R = H / K, D head width, P pages of a row.
@@ -15,8 +16,10 @@ pages, C of a row's own, J of all its pages, H query heads, K key heads, R = H /
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from transformers import Cache
 
 SHARE_OF_AVAILABLE = 0.5
@@ -36,12 +40,16 @@ class PagedCache(Cache):  # type: ignore[misc]
     """Keys and values of `pages` pages, behind transformers' cache interface; a layer's tensors are made at its first write.
 
     dtype  what is stored; None: what the first write brings
+    flex   the pages are read by flex attention, and lie as it wants them: [1, K, pages S, D]; None: on a GPU
 
     The caller says what the next forward pass through the module is: `reading(layout)`. One page more than `pages` takes what
     padding writes.
     """
 
-    def __init__(self, pages: int, page: int, device: torch.device, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, pages: int, page: int, device: torch.device, dtype: torch.dtype | None = None, flex: bool | None = None
+    ) -> None:
+        self.flex = device.type == "cuda" if flex is None else flex
         self.layers: list[Any] = []  # transformers looks into it for layer kinds; ours are all the same
         self.pages, self.page, self.device, self.dtype = pages, page, device, dtype
         self._stores: dict[int, tuple[Tensor, Tensor]] = {}
@@ -64,6 +72,10 @@ class PagedCache(Cache):  # type: ignore[misc]
             dtype = self.dtype or (torch.bfloat16 if autocast else key_states.dtype)
             self._make(layer_idx, key_states.shape[1], key_states.shape[3], value_states.shape[3], dtype)
         page_N, offset_N = self._layout.page_N, self._layout.offset_N
+        if self.flex:
+            for store, new_BKTD in zip(self._stores[layer_idx], (key_states, value_states), strict=True):
+                store[0, :, page_N * self.page + offset_N] = new_BKTD.transpose(0, 1).flatten(1, 2).to(store.dtype)
+            return key_states, value_states
         for store, new_BKTD in zip(self._stores[layer_idx], (key_states, value_states), strict=True):
             store[page_N, :, offset_N] = new_BKTD.transpose(1, 2).flatten(0, 1).to(store.dtype)
         return key_states, value_states
@@ -75,16 +87,20 @@ class PagedCache(Cache):  # type: ignore[misc]
         return self._stores[layer]
 
     def _make(self, layer: int, K: int, key_width: int, value_width: int, dtype: torch.dtype) -> None:
-        key, value = (
-            _reserved((self.pages + 1, K, self.page, width), dtype, self.device) for width in (key_width, value_width)
-        )
+        shapes = [(self.pages + 1, K, self.page, width) for width in (key_width, value_width)]
+        if self.flex:
+            shapes = [(1, K, (self.pages + 1) * self.page, width) for width in (key_width, value_width)]
+        key, value = (_reserved(shape, dtype, self.device) for shape in shapes)
         self._stores[layer] = key, value
 
     def clear(self, pages: list[int]) -> None:
         """Forget the values of pages that change hands: `attend` multiplies what is not live by 0, which NaN survives."""
         chosen = torch.tensor(pages, device=self.device)
         for _, value in self._stores.values():
-            value[chosen] = 0
+            if self.flex:
+                value.view(value.shape[1], self.pages + 1, self.page, -1)[:, chosen] = 0
+            else:
+                value[chosen] = 0
 
     def attend(
         self, layer: int, query_BHTD: Tensor, scaling: float, sliding_window: int | None, softcap: float | None
@@ -94,6 +110,9 @@ class PagedCache(Cache):  # type: ignore[misc]
         assert layout is not None
         with torch.autocast(query_BHTD.device.type, enabled=False):
             precision, query_BHTD = query_BHTD.dtype, query_BHTD.to(keys.dtype)
+            if self.flex:
+                out_BHTD = flexed(query_BHTD, keys, values, layout.mask(sliding_window, self.pages), scaling, softcap)
+                return out_BHTD.transpose(1, 2).to(precision)
             if query_BHTD.shape[2] == 1:
                 one_BHD = layout.decode(query_BHTD[:, :, 0] * scaling, keys, values, sliding_window, softcap)
                 return one_BHD[:, None].to(precision)
@@ -111,6 +130,29 @@ class PagedCache(Cache):  # type: ignore[misc]
             weights = scores.masked_fill_(hidden_B1TJ, float("-inf")).softmax(-1)
             several_BHTD = (weights.view(B, K, H // K * T, -1) @ value_BKJD).view(B, H, T, -1)
             return several_BHTD.transpose(1, 2).to(precision)
+
+
+QUERY_BLOCK = 128
+"""Queries of a row that flex attention takes together."""
+
+
+def flexed(
+    query_BHTD: Tensor, keys: Tensor, values: Tensor, mask: BlockMask, scaling: float, softcap: float | None
+) -> Tensor:
+    """Attention over pages where they lie: keys and values [1, K, pages S, D]. Compiled on a GPU; elsewhere every score is made."""
+
+    attention: Callable[..., Any] = _compiled() if query_BHTD.device.type == "cuda" else flex_attention
+    capped = None if softcap is None else functools.partial(_capped, softcap)
+    return attention(query_BHTD, keys, values, capped, mask, scaling, True)  # type: ignore[no-any-return]
+
+
+def _capped(softcap: float, score: Tensor, b: Tensor, h: Tensor, q: Tensor, place: Tensor) -> Tensor:
+    return torch.tanh(score / softcap) * softcap
+
+
+@functools.cache
+def _compiled() -> Callable[..., Any]:
+    return torch.compile(flex_attention, dynamic=True)
 
 
 def gathered(store: Tensor, table_BP: Tensor) -> Tensor:
@@ -156,6 +198,7 @@ class Layout:
         self.offset_N = self._tensor((self._index_BT % page).reshape(-1))
         self.positions_BT = self._tensor(np.where(real_BT, place_BT, 0))
         self._hidden: dict[int | None, Tensor] = {}
+        self._masks: dict[int | None, BlockMask] = {}
         self._fold: _Fold | None = None
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
@@ -173,6 +216,44 @@ class Layout:
             hidden_BTJ = _hidden(at_1J, self._tensor(self._index_BT), self._rows, self._page, window)
             self._hidden[window] = hidden_BTJ[:, None]
         return self._hidden[window]
+
+    def mask(self, window: int | None, pages: int) -> BlockMask:
+        """For flex attention over all pages end to end: which of them each row reads, and what of them each new token sees."""
+        if window not in self._masks:
+            self._masks[window] = self._masked(window, pages)
+        return self._masks[window]
+
+    def _masked(self, window: int | None, pages: int) -> BlockMask:
+        rows, S = self._rows, self._page
+        need_B = (rows.start_B + rows.count_B + rows.gap_B - 1) // S + 1
+        live_BP = np.arange(self._last_page) < need_B[:, None]
+        # A page is the same one of its row in every row that has it: prompts are shared from their first page on.
+        numbers = np.full(pages + 1, -1, dtype=np.int64)
+        numbers[rows.table_BP[:, : self._last_page][live_BP]] = np.nonzero(live_BP)[1]
+        number_P, count_B, table_BP = self._tensor(numbers), self._tensor(need_B), self.table_BP
+        from_B, to_B = (self._tensor(part) for part in rows.hole_B2(S).T)
+        index_BT, gap_B = self._tensor(self._index_BT), self._tensor(rows.gap_B)
+
+        def seen(b: Tensor, h: Tensor, q: Tensor, place: Tensor) -> Tensor:
+            page = place // S
+            number = number_P[page]
+            at = number * S + place % S
+            own = (number >= 0) & (number < count_B[b]) & (table_BP[b, number.clamp(0, table_BP.shape[1] - 1)] == page)
+            visible: Tensor = own & (at <= index_BT[b, q]) & ((at < from_B[b]) | (at >= to_B[b]))
+            if window is not None:  # of positions, the token's own included
+                visible = visible & (at - torch.where(at >= to_B[b], gap_B[b], 0) > index_BT[b, q] - gap_B[b] - window)
+            return visible
+
+        B, T = self._index_BT.shape
+        blocks = -(-T // QUERY_BLOCK)
+        return BlockMask.from_kv_blocks(
+            count_B.to(torch.int32)[:, None, None].expand(B, 1, blocks).contiguous(),
+            table_BP.to(torch.int32)[:, None, None].expand(B, 1, blocks, -1).contiguous(),
+            BLOCK_SIZE=(QUERY_BLOCK, S),
+            mask_mod=seen,
+            seq_lengths=(T, (pages + 1) * S),
+            compute_q_blocks=False,
+        )
 
     def decode(
         self, query_BHD: Tensor, keys: Tensor, values: Tensor, window: int | None, softcap: float | None

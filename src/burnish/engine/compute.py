@@ -32,7 +32,7 @@ class Network:
 
     def __init__(self, policy: Policy, cache: PagedCache, int8: bool = False) -> None:
         self.policy, self.cache = policy, cache
-        served = Fused.serves(policy) and cache.page % 16 == 0
+        served = Fused.serves(policy) and cache.page % 16 == 0 and not cache.flex
         self.fused = Fused(policy, ProductInt8 if int8 else Product) if served else None
         config = policy.module.config.get_text_config()
         self._tiled: tuple[NDArray[np.int64], int, NDArray[np.int32]] | None = None  # of the last decode step's groups

@@ -46,6 +46,7 @@ class Options:
     page            positions a page of the cache holds; the compiled kernels take multiples of 16
     cache_bytes     most memory for keys and values; None: half of what is available when the engine is made
     cache_dtype     what keys and values are kept in; None: the precision of the products
+    flex            pages are read by torch's flex attention, through the module; None: on a GPU
     int8            weights are rounded to eight bits for sampling (`burnish.policy.fused_layer.ProductInt8`)
     lookup          tokens are guessed ahead from what the row said before (`burnish.engine.drafts.Lookup`)
     """
@@ -55,6 +56,7 @@ class Options:
     page: int = 32
     cache_bytes: int | None = None
     cache_dtype: torch.dtype | None = None
+    flex: bool | None = None
     int8: bool = False
     lookup: bool = False
 
@@ -179,7 +181,7 @@ class EmbeddedEngine:
         wanted = min(self.pages, rows * own + sum(-(-length // page) for length in prompts.values()))
         cache, self._cache = self._cache, None
         if cache is None or cache.pages < wanted:
-            cache = PagedCache(wanted, page, self.policy.device, self.options.cache_dtype)
+            cache = PagedCache(wanted, page, self.policy.device, self.options.cache_dtype, self.options.flex)
         return cache
 
     def give_back(self, cache: PagedCache) -> None:
