@@ -141,7 +141,7 @@ def flexed(
 ) -> Tensor:
     """Attention over pages where they lie: keys and values [1, K, pages S, D]. Compiled on a GPU; elsewhere every score is made."""
 
-    attention: Callable[..., Any] = _compiled() if query_BHTD.device.type == "cuda" else flex_attention
+    attention: Any = _compiled() if query_BHTD.device.type == "cuda" else flex_attention
     capped = None if softcap is None else functools.partial(_capped, softcap)
     return attention(query_BHTD, keys, values, capped, mask, scaling, True)  # type: ignore[no-any-return]
 
