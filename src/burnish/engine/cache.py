@@ -16,10 +16,8 @@ pages, C of a row's own, J of all its pages, H query heads, K key heads, R = H /
 from __future__ import annotations
 
 import contextlib
-import functools
 import mmap
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +27,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from transformers import Cache
+
+from burnish.engine.flex import FlexLayout, flexed
 
 SHARE_OF_AVAILABLE = 0.5
 """Of the memory that is available when an engine is made: its cache's budget, where none is given."""
@@ -53,12 +52,13 @@ class PagedCache(Cache):  # type: ignore[misc]
         self.layers: list[Any] = []  # transformers looks into it for layer kinds; ours are all the same
         self.pages, self.page, self.device, self.dtype = pages, page, device, dtype
         self._stores: dict[int, tuple[Tensor, Tensor]] = {}
-        self._layout: Layout | None = None
+        self._layout: Layout | FlexLayout | None = None
+        self.graphs: dict[tuple[int, int], Any] = {}  # by rows and table width (burnish.engine.graphs)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return 0  # positions are always given
 
-    def reading(self, layout: Layout) -> None:
+    def reading(self, layout: Layout | FlexLayout) -> None:
         """What the next pass holds, and what it attends to."""
         self._layout = layout
 
@@ -110,8 +110,8 @@ class PagedCache(Cache):  # type: ignore[misc]
         assert layout is not None
         with torch.autocast(query_BHTD.device.type, enabled=False):
             precision, query_BHTD = query_BHTD.dtype, query_BHTD.to(keys.dtype)
-            if self.flex:
-                out_BHTD = flexed(query_BHTD, keys, values, layout.mask(sliding_window, self.pages), scaling, softcap)
+            if isinstance(layout, FlexLayout):
+                out_BHTD = flexed(query_BHTD, keys, values, layout.mask(sliding_window), scaling, softcap)
                 return out_BHTD.transpose(1, 2).to(precision)
             if query_BHTD.shape[2] == 1:
                 one_BHD = layout.decode(query_BHTD[:, :, 0] * scaling, keys, values, sliding_window, softcap)
@@ -130,29 +130,6 @@ class PagedCache(Cache):  # type: ignore[misc]
             weights = scores.masked_fill_(hidden_B1TJ, float("-inf")).softmax(-1)
             several_BHTD = (weights.view(B, K, H // K * T, -1) @ value_BKJD).view(B, H, T, -1)
             return several_BHTD.transpose(1, 2).to(precision)
-
-
-QUERY_BLOCK = 128
-"""Queries of a row that flex attention takes together."""
-
-
-def flexed(
-    query_BHTD: Tensor, keys: Tensor, values: Tensor, mask: BlockMask, scaling: float, softcap: float | None
-) -> Tensor:
-    """Attention over pages where they lie: keys and values [1, K, pages S, D]. Compiled on a GPU; elsewhere every score is made."""
-
-    attention: Any = _compiled() if query_BHTD.device.type == "cuda" else flex_attention
-    capped = None if softcap is None else functools.partial(_capped, softcap)
-    return attention(query_BHTD, keys, values, capped, mask, scaling, True)  # type: ignore[no-any-return]
-
-
-def _capped(softcap: float, score: Tensor, b: Tensor, h: Tensor, q: Tensor, place: Tensor) -> Tensor:
-    return torch.tanh(score / softcap) * softcap
-
-
-@functools.cache
-def _compiled() -> Callable[..., Any]:
-    return torch.compile(flex_attention, dynamic=True)
 
 
 def gathered(store: Tensor, table_BP: Tensor) -> Tensor:
@@ -198,7 +175,6 @@ class Layout:
         self.offset_N = self._tensor((self._index_BT % page).reshape(-1))
         self.positions_BT = self._tensor(np.where(real_BT, place_BT, 0))
         self._hidden: dict[int | None, Tensor] = {}
-        self._masks: dict[int | None, BlockMask] = {}
         self._fold: _Fold | None = None
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
@@ -216,44 +192,6 @@ class Layout:
             hidden_BTJ = _hidden(at_1J, self._tensor(self._index_BT), self._rows, self._page, window)
             self._hidden[window] = hidden_BTJ[:, None]
         return self._hidden[window]
-
-    def mask(self, window: int | None, pages: int) -> BlockMask:
-        """For flex attention over all pages end to end: which of them each row reads, and what of them each new token sees."""
-        if window not in self._masks:
-            self._masks[window] = self._masked(window, pages)
-        return self._masks[window]
-
-    def _masked(self, window: int | None, pages: int) -> BlockMask:
-        rows, S = self._rows, self._page
-        need_B = (rows.start_B + rows.count_B + rows.gap_B - 1) // S + 1
-        live_BP = np.arange(self._last_page) < need_B[:, None]
-        # A page is the same one of its row in every row that has it: prompts are shared from their first page on.
-        numbers = np.full(pages + 1, -1, dtype=np.int64)
-        numbers[rows.table_BP[:, : self._last_page][live_BP]] = np.nonzero(live_BP)[1]
-        number_P, count_B, table_BP = self._tensor(numbers), self._tensor(need_B), self.table_BP
-        from_B, to_B = (self._tensor(part) for part in rows.hole_B2(S).T)
-        index_BT, gap_B = self._tensor(self._index_BT), self._tensor(rows.gap_B)
-
-        def seen(b: Tensor, h: Tensor, q: Tensor, place: Tensor) -> Tensor:
-            page = place // S
-            number = number_P[page]
-            at = number * S + place % S
-            own = (number >= 0) & (number < count_B[b]) & (table_BP[b, number.clamp(0, table_BP.shape[1] - 1)] == page)
-            visible: Tensor = own & (at <= index_BT[b, q]) & ((at < from_B[b]) | (at >= to_B[b]))
-            if window is not None:  # of positions, the token's own included
-                visible = visible & (at - torch.where(at >= to_B[b], gap_B[b], 0) > index_BT[b, q] - gap_B[b] - window)
-            return visible
-
-        B, T = self._index_BT.shape
-        blocks = -(-T // QUERY_BLOCK)
-        return BlockMask.from_kv_blocks(
-            count_B.to(torch.int32)[:, None, None].expand(B, 1, blocks).contiguous(),
-            table_BP.to(torch.int32)[:, None, None].expand(B, 1, blocks, -1).contiguous(),
-            BLOCK_SIZE=(QUERY_BLOCK, S),
-            mask_mod=seen,
-            seq_lengths=(T, (pages + 1) * S),
-            compute_q_blocks=False,
-        )
 
     def decode(
         self, query_BHD: Tensor, keys: Tensor, values: Tensor, window: int | None, softcap: float | None
