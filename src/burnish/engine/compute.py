@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from burnish.engine.cache import FlexLayout, Layout, PagedCache, Rows
+from burnish.engine.cache import Layout, PagedCache, Rows
+from burnish.engine.flex import FlexLayout
 from burnish.engine.graphs import Graphs
 from burnish.engine.scheduler import Chunk, Family
 from burnish.policy.fused import Fused, Places

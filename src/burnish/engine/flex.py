@@ -25,7 +25,9 @@ QUERY_BLOCK = 128
 
 
 class FlexLayout:
-    """Where a pass of the module writes and what its rows may see, over all pages end to end. Its tensors stay where they are when it is moved to other rows.
+    """Where a pass of the module writes and what its rows may see, over all pages end to end.
+
+    Its tensors stay where they are when it is moved to other rows.
 
     width  pages a row's table holds; None: as many as these rows need
     """

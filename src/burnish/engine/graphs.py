@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from burnish.engine.cache import FlexLayout, PagedCache, Rows
+from burnish.engine.cache import PagedCache, Rows
+from burnish.engine.flex import FlexLayout
 from burnish.policy.model import Policy
 
 WARM_UPS = 2
