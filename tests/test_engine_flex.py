@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from burnish.engine.embedded import EmbeddedEngine, Options
+from burnish.engine.embedded import FLEX_PAGE, PAGE, EmbeddedEngine, Options
+from burnish.engine.graphs import size_of
 from burnish.records import Sampling
 from tiny import by_key, policy, prompts, requests
 
@@ -49,3 +50,34 @@ def test_rows_that_lost_their_pages_go_on_as_they_were() -> None:
     found = by_key(engine.generate(listed))
     assert engine.preemptions > 0
     assert {key: one.ids for key, one in found.items()} == {key: one.ids for key, one in wanted.items()}
+
+
+def test_a_step_is_recorded_once_for_its_size_and_reads_new_weights() -> None:
+    one = policy("qwen3", torch.float32)
+    listed = requests(prompts((3, 17, 1, 9)), 4, Sampling(max_new=20, seed=3))
+    engine = EmbeddedEngine(one, options=Options(page=16, flex=True))
+    before = by_key(engine.generate(listed))
+    assert engine._cache is not None
+    recorded = dict(engine._cache.graphs)
+    assert {rows for rows, _ in recorded} <= {size_of(rows) for rows in range(1, 17)}
+    with torch.no_grad():
+        for weight in one.module.parameters():
+            weight.add_(torch.randn_like(weight) * 0.05)
+    again = by_key(engine.generate(listed))
+    assert all(engine._cache.graphs[key] is step for key, step in recorded.items())
+    wanted = by_key(EmbeddedEngine(one, options=Options(page=16)).generate(listed))
+    assert {key: one.ids for key, one in again.items()} == {key: one.ids for key, one in wanted.items()}
+    assert any(before[key].ids != one.ids for key, one in again.items())
+
+
+def test_few_sizes_stand_for_all_numbers_of_rows() -> None:
+    sizes = [size_of(rows) for rows in range(1, 1025)]
+    assert all(rows <= size <= max(4, 1.25 * rows) for rows, size in enumerate(sizes, 1))
+    assert len(set(sizes)) <= 40
+
+
+def test_pages_are_as_large_as_who_reads_them_likes() -> None:
+    one = policy("qwen3", torch.float32)
+    assert EmbeddedEngine(one).page == PAGE
+    assert EmbeddedEngine(one, options=Options(flex=True)).page == FLEX_PAGE
+    assert EmbeddedEngine(one, options=Options(page=16, flex=True)).page == 16
