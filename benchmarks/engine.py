@@ -62,7 +62,7 @@ def run(policy: Policy, asked: list[Request], options: Options) -> dict[str, flo
         "tokens_per_second": engine.tokens_sampled / seconds,
         "seconds": seconds,
         "cache_mib": most * engine.page_bytes / 2**20,
-        "bytes_a_token": engine.page_bytes / options.page,
+        "bytes_a_token": engine.page_bytes / engine.page,
         "put_by": engine.preemptions,
         "recomputed": engine.tokens_recomputed,
     }

@@ -4,9 +4,10 @@ A page holds S consecutive positions of a row, in every layer; the page table of
 prompt name the same pages for it, so it is stored once. On a CPU the pages are memory that is reserved and only taken when first
 written, so a large budget costs nothing until it is used.
 
-The compiled kernels read the pages where they lie. Every other family and precision goes through `PagedCache.attend`: the pages
-that are live are gathered, and a decode step attends to the prompt's and to the row's own under one softmax, with the rows of a
-prompt folded into one product (Juravsky et al. 2024, "Hydragen").
+The compiled kernels read the pages where they lie. On a GPU torch's flex attention does (`PagedCache(flex=True)`). Every other
+family and precision goes through `PagedCache.attend`: the pages that are live are gathered, and a decode step attends to the
+prompt's and to the row's own under one softmax, with the rows of a prompt folded into one product (Juravsky et al. 2024,
+"Hydragen").
 
 Letters: B rows, T new tokens of a row, U prompts in use, M most rows of one prompt, S positions a page, W positions of the shared
 pages, C of a row's own, J of all its pages, H query heads, K key heads, R = H / K, D head width, P pages of a row.
@@ -28,6 +29,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Cache
 
+from burnish.engine.flex import FlexLayout, flexed
+
 SHARE_OF_AVAILABLE = 0.5
 """Of the memory that is available when an engine is made: its cache's budget, where none is given."""
 
@@ -36,21 +39,26 @@ class PagedCache(Cache):  # type: ignore[misc]
     """Keys and values of `pages` pages, behind transformers' cache interface; a layer's tensors are made at its first write.
 
     dtype  what is stored; None: what the first write brings
+    flex   the pages are read by flex attention, and lie as it wants them: [1, K, pages S, D]; None: on a GPU
 
     The caller says what the next forward pass through the module is: `reading(layout)`. One page more than `pages` takes what
     padding writes.
     """
 
-    def __init__(self, pages: int, page: int, device: torch.device, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, pages: int, page: int, device: torch.device, dtype: torch.dtype | None = None, flex: bool | None = None
+    ) -> None:
+        self.flex = device.type == "cuda" if flex is None else flex
         self.layers: list[Any] = []  # transformers looks into it for layer kinds; ours are all the same
         self.pages, self.page, self.device, self.dtype = pages, page, device, dtype
         self._stores: dict[int, tuple[Tensor, Tensor]] = {}
-        self._layout: Layout | None = None
+        self._layout: Layout | FlexLayout | None = None
+        self.graphs: dict[tuple[int, int], Any] = {}  # by rows and table width (burnish.engine.graphs)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return 0  # positions are always given
 
-    def reading(self, layout: Layout) -> None:
+    def reading(self, layout: Layout | FlexLayout) -> None:
         """What the next pass holds, and what it attends to."""
         self._layout = layout
 
@@ -64,6 +72,10 @@ class PagedCache(Cache):  # type: ignore[misc]
             dtype = self.dtype or (torch.bfloat16 if autocast else key_states.dtype)
             self._make(layer_idx, key_states.shape[1], key_states.shape[3], value_states.shape[3], dtype)
         page_N, offset_N = self._layout.page_N, self._layout.offset_N
+        if self.flex:
+            for store, new_BKTD in zip(self._stores[layer_idx], (key_states, value_states), strict=True):
+                store[0, :, page_N * self.page + offset_N] = new_BKTD.transpose(0, 1).flatten(1, 2).to(store.dtype)
+            return key_states, value_states
         for store, new_BKTD in zip(self._stores[layer_idx], (key_states, value_states), strict=True):
             store[page_N, :, offset_N] = new_BKTD.transpose(1, 2).flatten(0, 1).to(store.dtype)
         return key_states, value_states
@@ -75,16 +87,20 @@ class PagedCache(Cache):  # type: ignore[misc]
         return self._stores[layer]
 
     def _make(self, layer: int, K: int, key_width: int, value_width: int, dtype: torch.dtype) -> None:
-        key, value = (
-            _reserved((self.pages + 1, K, self.page, width), dtype, self.device) for width in (key_width, value_width)
-        )
+        shapes = [(self.pages + 1, K, self.page, width) for width in (key_width, value_width)]
+        if self.flex:
+            shapes = [(1, K, (self.pages + 1) * self.page, width) for width in (key_width, value_width)]
+        key, value = (_reserved(shape, dtype, self.device) for shape in shapes)
         self._stores[layer] = key, value
 
     def clear(self, pages: list[int]) -> None:
         """Forget the values of pages that change hands: `attend` multiplies what is not live by 0, which NaN survives."""
         chosen = torch.tensor(pages, device=self.device)
         for _, value in self._stores.values():
-            value[chosen] = 0
+            if self.flex:
+                value.view(value.shape[1], self.pages + 1, self.page, -1)[:, chosen] = 0
+            else:
+                value[chosen] = 0
 
     def attend(
         self, layer: int, query_BHTD: Tensor, scaling: float, sliding_window: int | None, softcap: float | None
@@ -94,6 +110,9 @@ class PagedCache(Cache):  # type: ignore[misc]
         assert layout is not None
         with torch.autocast(query_BHTD.device.type, enabled=False):
             precision, query_BHTD = query_BHTD.dtype, query_BHTD.to(keys.dtype)
+            if isinstance(layout, FlexLayout):
+                out_BHTD = flexed(query_BHTD, keys, values, layout.mask(sliding_window), scaling, softcap)
+                return out_BHTD.transpose(1, 2).to(precision)
             if query_BHTD.shape[2] == 1:
                 one_BHD = layout.decode(query_BHTD[:, :, 0] * scaling, keys, values, sliding_window, softcap)
                 return one_BHD[:, None].to(precision)

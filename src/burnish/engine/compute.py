@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from burnish.engine.cache import Layout, PagedCache, Rows
+from burnish.engine.flex import FlexLayout
+from burnish.engine.graphs import Graphs
 from burnish.engine.scheduler import Chunk, Family
 from burnish.policy.fused import Fused, Places
 from burnish.policy.fused_layer import Product, ProductInt8
@@ -32,9 +34,10 @@ class Network:
 
     def __init__(self, policy: Policy, cache: PagedCache, int8: bool = False) -> None:
         self.policy, self.cache = policy, cache
-        served = Fused.serves(policy) and cache.page % 16 == 0
+        served = Fused.serves(policy) and cache.page % 16 == 0 and not cache.flex
         self.fused = Fused(policy, ProductInt8 if int8 else Product) if served else None
         config = policy.module.config.get_text_config()
+        self.graphs = Graphs(policy, cache) if self.fused is None and cache.flex else None
         self._tiled: tuple[NDArray[np.int64], int, NDArray[np.int32]] | None = None  # of the last decode step's groups
         self._queries_a_key = int(config.num_attention_heads) // int(getattr(config, "num_key_value_heads", None) or 1)
 
@@ -102,7 +105,10 @@ class Network:
 
     def _through_module(self, ids_N: NDArray[np.int64], rows: Rows, chosen_B: NDArray[np.int64] | None) -> Tensor:
         policy, device = self.policy, self.policy.device
-        layout = Layout(rows, self.cache.page, self.cache.pages, device)
+        if self.graphs is not None and chosen_B is None and len(ids_N) == len(rows.start_B):
+            return self.graphs.after(ids_N, rows)
+        kind = FlexLayout if self.cache.flex else Layout
+        layout = kind(rows, self.cache.page, self.cache.pages, device)
         B, T = layout.positions_BT.shape
         real_BT = np.arange(T) < rows.count_B[:, None]
         ids_BT = np.zeros((B, T), dtype=np.int64)

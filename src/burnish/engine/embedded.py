@@ -31,6 +31,8 @@ from burnish.policy.model import Policy
 from burnish.policy.sampling import SamplingDistribution
 from burnish.records import Completion, Key, Request, Sampling, Stop
 
+PAGE, FLEX_PAGE = 32, 128
+"""Positions a page holds: few are wasted at a row's end, or as many as flex attention reads at once."""
 KEPT_BYTES = 1 << 30
 """A cache up to this size is kept from call to call; fresh memory for each would cost a short call a tenth of its time."""
 
@@ -43,18 +45,20 @@ class Options:
 
     rows            most rows decoded together
     prefill_tokens  most prompt tokens computed between two decode steps (padding included)
-    page            positions a page of the cache holds; the compiled kernels take multiples of 16
+    page            positions a page of the cache holds; the compiled kernels take multiples of 16; None: PAGE, or what flex attention likes
     cache_bytes     most memory for keys and values; None: half of what is available when the engine is made
     cache_dtype     what keys and values are kept in; None: the precision of the products
+    flex            pages are read by torch's flex attention, through the module; None: on a GPU
     int8            weights are rounded to eight bits for sampling (`burnish.policy.fused_layer.ProductInt8`)
     lookup          tokens are guessed ahead from what the row said before (`burnish.engine.drafts.Lookup`)
     """
 
     rows: int = 512
     prefill_tokens: int = 4096
-    page: int = 32
+    page: int | None = None
     cache_bytes: int | None = None
     cache_dtype: torch.dtype | None = None
+    flex: bool | None = None
     int8: bool = False
     lookup: bool = False
 
@@ -77,7 +81,9 @@ class EmbeddedEngine:
             )
         self.policy, self.draft = policy, draft
         self.options = options or Options(rows)
-        if self.options.int8 and not (Fused.serves(policy) and self.options.page % 16 == 0):
+        flexed = self.options.flex if self.options.flex is not None else policy.device.type == "cuda"
+        self.page = self.options.page or (FLEX_PAGE if flexed else PAGE)
+        if self.options.int8 and not (Fused.serves(policy) and self.page % 16 == 0):
             raise EngineError(
                 f'sampling.weights = "int8" needs the compiled kernels, which do not serve this {type(policy.module).__name__}: they take '
                 "Llama, Mistral, Qwen2 and Qwen3 in bfloat16 on a CPU with a C++ compiler, without adapters. Leave it out."
@@ -91,7 +97,7 @@ class EmbeddedEngine:
         self.guesses_right = 0
         dtype = self.options.cache_dtype or policy.compute
         networks = [one for one in (policy, draft) if one is not None]
-        self.page_bytes = self.options.page * sum(bytes_a_token(one.module.config, dtype.itemsize) for one in networks)
+        self.page_bytes = self.page * sum(bytes_a_token(one.module.config, dtype.itemsize) for one in networks)
         budget = self.options.cache_bytes
         if budget is None:
             budget = int(SHARE_OF_AVAILABLE * available_bytes(policy.device))
@@ -101,9 +107,9 @@ class EmbeddedEngine:
 
     def describe_cache(self) -> str:
         """For a person: "at most 4.00 GiB, 43,690 pages of 32 tokens, 3,072 bytes a token"."""
-        tokens = self.page_bytes // self.options.page
+        tokens = self.page_bytes // self.page
         return (
-            f"at most {self.pages * self.page_bytes / 2**30:.2f} GiB, {self.pages:,} pages of {self.options.page} tokens, "
+            f"at most {self.pages * self.page_bytes / 2**30:.2f} GiB, {self.pages:,} pages of {self.page} tokens, "
             f"{tokens:,} bytes a token"
         )
 
@@ -173,13 +179,13 @@ class EmbeddedEngine:
 
     def take_cache(self, requests: Sequence[Request], max_new: int) -> PagedCache:
         """Pages for a call: those of the last one if they are enough, else as many as it can use at most, within the budget."""
-        page, rows = self.options.page, min(self.options.rows, len(requests))
+        page, rows = self.page, min(self.options.rows, len(requests))
         prompts = {(one.prompt.problem_id, one.prompt.ids): len(one.prompt.ids) for one in requests}
         own = max(0, max_new - 2) // page + 1
         wanted = min(self.pages, rows * own + sum(-(-length // page) for length in prompts.values()))
         cache, self._cache = self._cache, None
         if cache is None or cache.pages < wanted:
-            cache = PagedCache(wanted, page, self.policy.device, self.options.cache_dtype)
+            cache = PagedCache(wanted, page, self.policy.device, self.options.cache_dtype, self.options.flex)
         return cache
 
     def give_back(self, cache: PagedCache) -> None:
@@ -203,7 +209,7 @@ class _Batch:
         options = engine.options
         cache = engine.take_cache(requests, sampling.max_new)
         pages = Pages(min(cache.pages, engine.pages))
-        self.scheduler = Scheduler(requests, options.rows, pages, options.page, options.prefill_tokens)
+        self.scheduler = Scheduler(requests, options.rows, pages, engine.page, options.prefill_tokens)
         with torch.inference_mode():
             self.network = Network(engine.policy, cache, options.int8)
         self.drafts = self._drafts(cache)
@@ -218,7 +224,7 @@ class _Batch:
     def _drafts(self, cache: PagedCache) -> Drafts | None:
         engine, options = self.engine, self.engine.options
         if engine.draft is not None:
-            beside = PagedCache(cache.pages, cache.page, engine.draft.device, options.cache_dtype)
+            beside = PagedCache(cache.pages, cache.page, engine.draft.device, options.cache_dtype, options.flex)
             with torch.inference_mode():
                 return SmallModel(engine.draft, engine.policy, beside, self.distribution, options.prefill_tokens)
         return Lookup() if options.lookup else None
