@@ -53,6 +53,19 @@ def layer_products(policy: Policy, seconds: float) -> dict[int, dict[str, float]
         fused_layer.OURS = before
 
 
+def by_rows(products: dict[int, dict[str, float]]) -> list[tuple[str, ...]]:
+    """The table's lines of `layer_products`."""
+    return [
+        (
+            f"{count:,}",
+            f"{1e6 * side['library']:,.0f}",
+            f"{1e6 * side['ours']:,.0f}",
+            f"{side['library'] / side['ours']:.2f}",
+        )
+        for count, side in products.items()
+    ]
+
+
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--model", help="a model folder, such as runs/demo/run/final")
@@ -92,20 +105,11 @@ def main() -> None:
     Fused.serves = staticmethod(serves)  # type: ignore[method-assign]
     with torch.inference_mode():
         alone = layer_products(policy, 0.01 if given.quick else 0.1)
-    by_rows = [
-        (
-            f"{count:,}",
-            f"{1e6 * side['library']:,.0f}",
-            f"{1e6 * side['ours']:,.0f}",
-            f"{side['library'] / side['ours']:.2f}",
-        )
-        for count, side in alone.items()
-    ]
     source = f"The model of {shortened(given.model)}" if given.model else "Shape T, random weights"
     text = (
         f"{heading(command_of('decode.py'), facts)}\n{source}; {work.said}; medians of {given.repeats}.\n\n"
         f"{table(('', 'tokens/s', 'tokens a go', 'the compiled kernels are this times as fast'), cells)}\n\n"
-        f"{table(('rows', 'products of a layer, library, us', 'ours, us', 'library / ours'), by_rows)}"
+        f"{table(('rows', 'products of a layer, library, us', 'ours, us', 'library / ours'), by_rows(alone))}"
     )
     result = {
         "ratio": {"module": ratio},

@@ -70,7 +70,7 @@ class Peer:
             )
         try:
             self._hear("ready")
-        except BaseException:
+        except BaseException:  # whatever came between: its process must not stay
             self._end()
             raise
         return self

@@ -152,6 +152,7 @@ def arguments() -> argparse.Namespace:
     given.problems = given.problems or (8 if given.quick else PROBLEMS[given.shape])
     given.max_new = given.max_new or (48 if given.quick else 96 if given.model else 256)
     given.cache_gib = given.cache_gib or (6 if given.shape == "M" else 2)
+    given.least_seconds = 0.0 if given.quick else AT_LEAST_S
     if given.quick:
         given.repeats, given.mean, given.samples = 2, min(given.mean, 16.0), min(given.samples, 4)
     return given
@@ -195,10 +196,9 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             sides[name] = []
         say("measuring, in turns")
         engine = EmbeddedEngine(policy, given.rows)
-        least = 0.0 if given.quick else AT_LEAST_S
         ours(engine, work, 0)  # warms up: the kernels are compiled, memory is there
         for turn in range(given.repeats):
-            sides["ours"].append(ours(engine, work, turn + 1, least))
+            sides["ours"].append(ours(engine, work, turn + 1, given.least_seconds))
             for name, peer in peers.items():
                 sides[name].append(peer.step())
             say(

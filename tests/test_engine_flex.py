@@ -10,6 +10,7 @@ import torch
 
 from burnish.engine.embedded import FLEX_PAGE, PAGE, EmbeddedEngine, Options
 from burnish.engine.graphs import size_of
+from burnish.errors import EngineError
 from burnish.records import Sampling
 from tiny import by_key, policy, prompts, requests
 
@@ -25,6 +26,7 @@ CASES = {
     "as it is": Options(page=16),
     "few rows, short chunks": Options(rows=5, page=16, prefill_tokens=7),
     "pages of other sizes": Options(page=4),
+    "guesses": Options(page=16, lookup=True),
 }
 
 
@@ -38,6 +40,21 @@ def test_the_traces_are_those_of_pages_that_are_gathered(family: str, case: str)
     for key, completion in wanted.items():
         assert found[key].ids == completion.ids
         assert found[key].logprobs == pytest.approx(completion.logprobs, abs=2e-5)
+
+
+def test_a_smaller_models_guesses_change_no_trace() -> None:
+    """Its logits, too, are left in buffers that the next step takes again."""
+    one, draft = policy("qwen3", torch.float32), policy("llama", torch.float32)
+    listed = requests(prompts((3, 17)), 4, Sampling(max_new=20, seed=3))
+    wanted = by_key(EmbeddedEngine(one, options=Options(page=16)).generate(listed))
+    found = by_key(EmbeddedEngine(one, options=Options(page=16, flex=True), draft=draft).generate(listed))
+    assert {key: one.ids for key, one in found.items()} == {key: one.ids for key, one in wanted.items()}
+
+
+def test_weights_of_eight_bits_are_refused_where_their_kernels_do_not_run() -> None:
+    one = policy("qwen3", torch.bfloat16, hidden_size=64, head_dim=32)
+    with pytest.raises(EngineError, match='"int8" needs the compiled kernels'):
+        EmbeddedEngine(one, options=Options(flex=True, int8=True))
 
 
 def test_rows_that_lost_their_pages_go_on_as_they_were() -> None:

@@ -20,7 +20,7 @@ import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ from transformers import Cache
 
 from burnish.engine.flex import FlexLayout, flexed
 
+if TYPE_CHECKING:
+    from burnish.engine.graphs import Recorded
+
 SHARE_OF_AVAILABLE = 0.5
 """Of the memory that is available when an engine is made: its cache's budget, where none is given."""
 
@@ -39,21 +42,21 @@ class PagedCache(Cache):  # type: ignore[misc]
     """Keys and values of `pages` pages, behind transformers' cache interface; a layer's tensors are made at its first write.
 
     dtype  what is stored; None: what the first write brings
-    flex   the pages are read by flex attention, and lie as it wants them: [1, K, pages S, D]; None: on a GPU
+    flex   the pages are read by flex attention, and lie as it wants them: those of a head end to end
 
     The caller says what the next forward pass through the module is: `reading(layout)`. One page more than `pages` takes what
     padding writes.
     """
 
     def __init__(
-        self, pages: int, page: int, device: torch.device, dtype: torch.dtype | None = None, flex: bool | None = None
+        self, pages: int, page: int, device: torch.device, dtype: torch.dtype | None = None, flex: bool = False
     ) -> None:
-        self.flex = device.type == "cuda" if flex is None else flex
+        self.flex = flex
         self.layers: list[Any] = []  # transformers looks into it for layer kinds; ours are all the same
         self.pages, self.page, self.device, self.dtype = pages, page, device, dtype
         self._stores: dict[int, tuple[Tensor, Tensor]] = {}
         self._layout: Layout | FlexLayout | None = None
-        self.graphs: dict[tuple[int, int], Any] = {}  # by rows and table width (burnish.engine.graphs)
+        self.graphs: dict[tuple[int, int], Recorded] = {}  # by rows and table width
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return 0  # positions are always given
@@ -72,10 +75,6 @@ class PagedCache(Cache):  # type: ignore[misc]
             dtype = self.dtype or (torch.bfloat16 if autocast else key_states.dtype)
             self._make(layer_idx, key_states.shape[1], key_states.shape[3], value_states.shape[3], dtype)
         page_N, offset_N = self._layout.page_N, self._layout.offset_N
-        if self.flex:
-            for store, new_BKTD in zip(self._stores[layer_idx], (key_states, value_states), strict=True):
-                store[0, :, page_N * self.page + offset_N] = new_BKTD.transpose(0, 1).flatten(1, 2).to(store.dtype)
-            return key_states, value_states
         for store, new_BKTD in zip(self._stores[layer_idx], (key_states, value_states), strict=True):
             store[page_N, :, offset_N] = new_BKTD.transpose(1, 2).flatten(0, 1).to(store.dtype)
         return key_states, value_states
@@ -87,20 +86,18 @@ class PagedCache(Cache):  # type: ignore[misc]
         return self._stores[layer]
 
     def _make(self, layer: int, K: int, key_width: int, value_width: int, dtype: torch.dtype) -> None:
-        shapes = [(self.pages + 1, K, self.page, width) for width in (key_width, value_width)]
-        if self.flex:
-            shapes = [(1, K, (self.pages + 1) * self.page, width) for width in (key_width, value_width)]
-        key, value = (_reserved(shape, dtype, self.device) for shape in shapes)
-        self._stores[layer] = key, value
+        def store(width: int) -> Tensor:
+            if self.flex:
+                return _reserved((K, self.pages + 1, self.page, width), dtype, self.device).transpose(0, 1)
+            return _reserved((self.pages + 1, K, self.page, width), dtype, self.device)
+
+        self._stores[layer] = store(key_width), store(value_width)
 
     def clear(self, pages: list[int]) -> None:
         """Forget the values of pages that change hands: `attend` multiplies what is not live by 0, which NaN survives."""
         chosen = torch.tensor(pages, device=self.device)
         for _, value in self._stores.values():
-            if self.flex:
-                value.view(value.shape[1], self.pages + 1, self.page, -1)[:, chosen] = 0
-            else:
-                value[chosen] = 0
+            value[chosen] = 0
 
     def attend(
         self, layer: int, query_BHTD: Tensor, scaling: float, sliding_window: int | None, softcap: float | None
@@ -111,7 +108,8 @@ class PagedCache(Cache):  # type: ignore[misc]
         with torch.autocast(query_BHTD.device.type, enabled=False):
             precision, query_BHTD = query_BHTD.dtype, query_BHTD.to(keys.dtype)
             if isinstance(layout, FlexLayout):
-                out_BHTD = flexed(query_BHTD, keys, values, layout.mask(sliding_window), scaling, softcap)
+                key_1KJD, value_1KJD = (store.transpose(0, 1).flatten(1, 2)[None] for store in (keys, values))  # views
+                out_BHTD = flexed(query_BHTD, key_1KJD, value_1KJD, layout.mask(sliding_window), scaling, softcap)
                 return out_BHTD.transpose(1, 2).to(precision)
             if query_BHTD.shape[2] == 1:
                 one_BHD = layout.decode(query_BHTD[:, :, 0] * scaling, keys, values, sliding_window, softcap)
@@ -153,6 +151,24 @@ class Rows:
     gap_B: NDArray[np.int64]
     group_B: NDArray[np.int64]
 
+    @property
+    def single(self) -> bool:
+        """One new token a row."""
+        return int(self.count_B.max()) == 1
+
+    def written(self, page: int, spare: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        """Of new tokens, padded on the right: (positions, indices in their row's pages, the pages they go to), each [B, T].
+
+        Padding has position 0 and goes to the `spare` page.
+        """
+        T = int(self.count_B.max())
+        real_BT = np.arange(T) < self.count_B[:, None]
+        positions_BT = self.start_B[:, None] + np.arange(T)
+        index_BT = positions_BT + self.gap_B[:, None]
+        at_BT = np.minimum(index_BT // page, self.table_BP.shape[1] - 1)
+        page_BT = np.where(real_BT, np.take_along_axis(self.table_BP, at_BT, axis=1), spare)
+        return np.where(real_BT, positions_BT, 0), index_BT, page_BT
+
     def hole_B2(self, page: int) -> NDArray[np.int64]:
         """The indices [from, to) that hold nothing."""
         to_B = np.where(self.gap_B > 0, self.shared_B * page, 0)
@@ -164,16 +180,11 @@ class Layout:
 
     def __init__(self, rows: Rows, page: int, spare: int, device: torch.device) -> None:
         self._rows, self._page, self._device = rows, page, device
-        T = int(rows.count_B.max())
-        place_BT = rows.start_B[:, None] + np.arange(T)
-        self._index_BT = place_BT + rows.gap_B[:, None]
-        real_BT = np.arange(T) < rows.count_B[:, None]
-        at_BT = np.minimum(self._index_BT // page, rows.table_BP.shape[1] - 1)
-        page_BT = np.where(real_BT, np.take_along_axis(rows.table_BP, at_BT, axis=1), spare)
+        positions_BT, self._index_BT, page_BT = rows.written(page, spare)
         self._last_page = -(-int((rows.start_B + rows.count_B + rows.gap_B).max()) // page)
         self.page_N = self._tensor(page_BT.reshape(-1))
         self.offset_N = self._tensor((self._index_BT % page).reshape(-1))
-        self.positions_BT = self._tensor(np.where(real_BT, place_BT, 0))
+        self.positions_BT = self._tensor(positions_BT)
         self._hidden: dict[int | None, Tensor] = {}
         self._fold: _Fold | None = None
 
@@ -281,10 +292,9 @@ def _reserved(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) 
     size = int(np.prod(shape)) * dtype.itemsize
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
     memory = mmap.mmap(-1, size, **private)
-    if hasattr(
-        mmap, "MADV_HUGEPAGE"
-    ):  # a decode step goes through all of it: with small pages it waits for their addresses
-        with contextlib.suppress(OSError):  # a kernel built without them
+    # A decode step goes through all of it: with small pages it waits for their addresses.
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel built without large ones
             memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=dtype).view(shape)
 

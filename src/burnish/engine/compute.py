@@ -76,8 +76,7 @@ class Network:
 
     def _places(self, ids_N: NDArray[np.int64], rows: Rows) -> Places:
         S = self.cache.page
-        alone = len(ids_N) == len(rows.start_B)
-        if alone:
+        if rows.single:
             row_N, position_N = np.arange(len(ids_N)), rows.start_B
         else:
             row_N = np.repeat(np.arange(len(rows.start_B)), rows.count_B)
@@ -90,12 +89,12 @@ class Network:
         table_BP = np.ascontiguousarray(rows.table_BP)
         arrays = (ids_N, position_N, index_N, place_N, row_N, table_BP, hole, tiles)
         ids, position, index, place, row, table, holes, tiled = (torch.from_numpy(array) for array in arrays)
-        return Places(ids, position, index, place, row, table, holes, tiled, alone)
+        return Places(ids, position, index, place, row, table, holes, tiled, rows.single)
 
     def _tiles(self, rows: Rows, longest: int) -> NDArray[np.int32]:
         """Which places go through their pages together. It decides speed alone: no place's numbers depend on it."""
         room = max(1, SCRATCH // (self._queries_a_key * longest))
-        if int(rows.count_B.max()) > 1:
+        if not rows.single:
             return _tiles_of_rows(rows, min(2 * TILE, room), self.cache.page)
         B = len(rows.start_B)
         most = min(TILE, room, max(1, B // (2 * torch.get_num_threads())))  # every thread should have work
@@ -105,7 +104,7 @@ class Network:
 
     def _through_module(self, ids_N: NDArray[np.int64], rows: Rows, chosen_B: NDArray[np.int64] | None) -> Tensor:
         policy, device = self.policy, self.policy.device
-        if self.graphs is not None and chosen_B is None and len(ids_N) == len(rows.start_B):
+        if self.graphs is not None and chosen_B is None and rows.single:
             return self.graphs.after(ids_N, rows)
         kind = FlexLayout if self.cache.flex else Layout
         layout = kind(rows, self.cache.page, self.cache.pages, device)

@@ -81,9 +81,9 @@ class EmbeddedEngine:
             )
         self.policy, self.draft = policy, draft
         self.options = options or Options(rows)
-        flexed = self.options.flex if self.options.flex is not None else policy.device.type == "cuda"
-        self.page = self.options.page or (FLEX_PAGE if flexed else PAGE)
-        if self.options.int8 and not (Fused.serves(policy) and self.page % 16 == 0):
+        self.flex = policy.device.type == "cuda" if self.options.flex is None else self.options.flex
+        self.page = self.options.page or (FLEX_PAGE if self.flex else PAGE)
+        if self.options.int8 and not (Fused.serves(policy) and self.page % 16 == 0 and not self.flex):
             raise EngineError(
                 f'sampling.weights = "int8" needs the compiled kernels, which do not serve this {type(policy.module).__name__}: they take '
                 "Llama, Mistral, Qwen2 and Qwen3 in bfloat16 on a CPU with a C++ compiler, without adapters. Leave it out."
@@ -185,7 +185,7 @@ class EmbeddedEngine:
         wanted = min(self.pages, rows * own + sum(-(-length // page) for length in prompts.values()))
         cache, self._cache = self._cache, None
         if cache is None or cache.pages < wanted:
-            cache = PagedCache(wanted, page, self.policy.device, self.options.cache_dtype, self.options.flex)
+            cache = PagedCache(wanted, page, self.policy.device, self.options.cache_dtype, self.flex)
         return cache
 
     def give_back(self, cache: PagedCache) -> None:
@@ -224,7 +224,7 @@ class _Batch:
     def _drafts(self, cache: PagedCache) -> Drafts | None:
         engine, options = self.engine, self.engine.options
         if engine.draft is not None:
-            beside = PagedCache(cache.pages, cache.page, engine.draft.device, options.cache_dtype, options.flex)
+            beside = PagedCache(cache.pages, cache.page, engine.draft.device, options.cache_dtype, engine.flex)
             with torch.inference_mode():
                 return SmallModel(engine.draft, engine.policy, beside, self.distribution, options.prefill_tokens)
         return Lookup() if options.lookup else None

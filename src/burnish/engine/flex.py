@@ -56,13 +56,10 @@ class FlexLayout:
         return self._tensors["position"]
 
     def _arrays(self, rows: Rows) -> dict[str, NDArray[Any]]:
-        S, T = self._page, int(rows.count_B.max())
+        S = self._page
+        position_BT, index_BT, page_BT = rows.written(S, self._spare)
         table_BP = np.zeros((len(rows.start_B), self._width), dtype=np.int64)
         table_BP[:, : rows.table_BP.shape[1]] = rows.table_BP[:, : self._width]
-        position_BT = rows.start_B[:, None] + np.arange(T)
-        real_BT = np.arange(T) < rows.count_B[:, None]
-        index_BT = position_BT + rows.gap_B[:, None]
-        page_BT = np.take_along_axis(table_BP, np.minimum(index_BT // S, self._width - 1), axis=1)
         need_B = (rows.start_B + rows.count_B + rows.gap_B - 1) // S + 1
         live_BP = np.arange(self._width) < need_B[:, None]
         # A page is the same one of its row in every row that has it: prompts are shared from their first page on.
@@ -70,9 +67,9 @@ class FlexLayout:
         number_P[table_BP[live_BP]] = np.nonzero(live_BP)[1]
         from_B, to_B = rows.hole_B2(S).T
         return {
-            "page": np.where(real_BT, page_BT, self._spare),
+            "page": page_BT.astype(np.int64),
             "offset": index_BT % S,
-            "position": np.where(real_BT, position_BT, 0),
+            "position": position_BT,
             "index": index_BT,
             "table": table_BP.astype(np.int32),
             "need": need_B.astype(np.int32),

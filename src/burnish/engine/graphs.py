@@ -8,6 +8,8 @@ B rows, V vocabulary.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,12 +22,14 @@ from burnish.engine.cache import PagedCache, Rows
 from burnish.engine.flex import FlexLayout
 from burnish.policy.model import Policy
 
+log = logging.getLogger(__name__)
+
 WARM_UPS = 2
 """Passes before one is recorded, in which kernels are compiled and chosen."""
 
 
 @dataclass
-class _Recorded:
+class Recorded:
     """One number of rows: what a pass reads, what it leaves, and how it is done again."""
 
     ids_B1: Tensor
@@ -46,18 +50,20 @@ class Graphs:
         padded = _padded(rows, size_of(B), self._cache.pages)
         ids = np.pad(ids_B, (0, len(padded.start_B) - B))[:, None]
         key = (len(ids), _width(rows, self._cache.page))
-        known: _Recorded | None = self._cache.graphs.get(key)
+        known: Recorded | None = self._cache.graphs.get(key)
         if known is None:
+            began = time.perf_counter()
             known = self._cache.graphs[key] = self._record(
                 torch.from_numpy(ids).to(self._policy.device), padded, key[1]
             )
+            log.info("recorded a decode step of %d rows in %.1f s", key[0], time.perf_counter() - began)
         else:
             known.ids_B1.copy_(torch.from_numpy(ids))
             known.layout.move(padded)
             known.again()
         return known.logits_BV[:B]
 
-    def _record(self, ids_B1: Tensor, rows: Rows, width: int) -> _Recorded:
+    def _record(self, ids_B1: Tensor, rows: Rows, width: int) -> Recorded:
         cache, policy = self._cache, self._policy
         layout = FlexLayout(rows, cache.page, cache.pages, policy.device, width)
 
@@ -69,7 +75,7 @@ class Graphs:
             return policy.logits(hidden_B1E[:, 0])
 
         if policy.device.type != "cuda":
-            recorded = _Recorded(ids_B1, layout, run(), lambda: None)
+            recorded = Recorded(ids_B1, layout, run(), lambda: None)
 
             def again() -> None:
                 recorded.logits_BV.copy_(run())
@@ -86,7 +92,7 @@ class Graphs:
         with torch.cuda.graph(graph):
             logits_BV = run()
         graph.replay()
-        return _Recorded(ids_B1, layout, logits_BV, graph.replay)
+        return Recorded(ids_B1, layout, logits_BV, graph.replay)
 
 
 def size_of(rows: int) -> int:

@@ -152,7 +152,7 @@ class Fused:
         return self._head(normed_NE[:N] if chosen_B is None else normed_NE[chosen_B])
 
     def _at_once(self, places: Places, stores: Stores) -> Tensor:
-        """The normed states [N, E], in one call: with few places its work is less than what many calls take to begin."""
+        """The normed states [N, E], in one call: with few places the work is less than what many calls take to begin."""
         if self._table is None:
             self._table = self._laid_out(stores)
         table, numbers, S = self._table
@@ -161,20 +161,8 @@ class Fused:
         E, I = hidden_NE.shape[1], self._layers[0].down.shape[1]
         normed_NE = torch.empty(N, E, dtype=BF)
         self.call.through(
-            *(
-                len(self._layers),
-                table,
-                numbers,
-                self._product is ProductInt8,
-                N,
-                E,
-                I,
-                H,
-                K,
-                D,
-                S,
-                hidden_NE,
-            ),
+            *(len(self._layers), table, numbers, self._product is ProductInt8),
+            *(N, E, I, H, K, D, S, hidden_NE),
             *(places.position_N, self.angles.cosine, self.angles.sine, places.place_N, len(places.tiles), places.tiles),
             *(places.table, places.table.shape[1], places.hole, places.row_N, places.index_N, places.alone),
             *(self._norm, self._epsilon, normed_NE),
@@ -228,20 +216,8 @@ class Fused:
         attended = torch.empty(qkv.shape[0], H * D, dtype=BF)
         attended[N:] = 0.0
         self.call.paged_attend(
-            *(
-                N,
-                len(places.tiles),
-                places.tiles,
-                places.alone,
-                H,
-                K,
-                D,
-                S,
-                qkv,
-                layer.norm_q,
-                layer.norm_k,
-                layer.head_epsilon,
-            ),
+            *(N, len(places.tiles), places.tiles, places.alone, H, K, D, S),
+            *(qkv, layer.norm_q, layer.norm_k, layer.head_epsilon),
             *(places.position_N, self.angles.cosine, self.angles.sine, places.place_N, keys, values),
             *(places.table, places.table.shape[1], places.hole, places.row_N, places.index_N),
             *(layer.scale, layer.window, attended),

@@ -77,9 +77,10 @@ class Angles:
 
 
 OURS = torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()
-"""Whether x W^T goes through our kernel, which needs AVX512_BF16: about as fast as the library with many places, and several times as fast
-with few, where that takes longer to begin (benchmarks/decode.py). What a place gets does not depend on the places beside it then, so
-what samples and what learns say the same. Where the processor multiplies whole tiles (AMX), or has neither, the library does it."""
+"""Whether x W^T goes through our kernel, which needs AVX512_BF16: about as fast as the library with many places, and more than twice
+as fast with few, where that takes longer to begin (benchmarks/decode.py). What a place gets does not depend on the places beside it
+then, so what samples and what learns say the same. Where the processor multiplies whole tiles (AMX), or has neither, the library does
+it."""
 
 
 class Product:

@@ -206,7 +206,7 @@ class Sandbox:
         cell = self._cells[name]
         try:
             return use(cell)
-        except BaseException:
+        except BaseException:  # an interrupt, too, leaves it in the middle of an exchange
             cell.spent = True
             raise
         finally:

@@ -96,7 +96,7 @@ def _script(source: str) -> int:
         _namespace(source, "__main__")
     except SystemExit as stop:
         status = _status(stop)
-    except BaseException:  # noqa: BLE001
+    except BaseException:  # noqa: BLE001 - whatever a program raises is how it ends
         status = 1
         _print_error()
     try:
@@ -104,7 +104,7 @@ def _script(source: str) -> int:
         atexit._run_exitfuncs()
     except SystemExit as stop:
         status = _status(stop)
-    except BaseException:  # noqa: BLE001
+    except BaseException:  # noqa: BLE001 - whatever a program raises is how it ends
         _print_error()
     for stream in (sys.stdout, sys.stderr):
         try:
