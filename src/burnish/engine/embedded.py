@@ -126,11 +126,11 @@ class EmbeddedEngine:
         tensor_T = torch.tensor(ids, device=self.policy.device)
         with torch.inference_mode(), self.policy.precision(), self.policy.evaluating():
             if Fused.serves(self.policy):  # what samples must be what proves
-                fused, rows = Fused(self.policy), PackedRows.of([tensor_T[:-1]])
+                fused, rows = Fused(self.policy), PackedRows.of(tensor_T[:-1], 1)  # as the learner lays it out
                 with torch.autocast("cpu", enabled=False):
                     logp_T, _ = fused.log_probs_of(fused.hidden(rows), tensor_T[1:], 1.0)
             else:
-                hidden_TE = self.policy.hidden(tensor_T[None])[0, :-1]
+                hidden_TE = self.policy.hidden(tensor_T[None, :-1])[0]
                 logp_T, _ = self.policy.log_probs_of(hidden_TE, tensor_T[1:], SamplingDistribution())
         return self.version, logp_T.tolist()
 

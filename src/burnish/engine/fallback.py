@@ -63,7 +63,7 @@ class FallbackEngine:
         """The version served and the log-probabilities (nats) of a canary prompt's tokens after the first."""
         tensor_T = torch.tensor(ids, device=self.policy.device)
         with torch.inference_mode(), self.policy.precision(), self.policy.evaluating():
-            hidden_TE = self.policy.hidden(tensor_T[None])[0, :-1]
+            hidden_TE = self.policy.hidden(tensor_T[None, :-1])[0]
             logp_T, _ = self.policy.log_probs_of(hidden_TE, tensor_T[1:], SamplingDistribution())
         return self.version, logp_T.tolist()
 

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from burnish.records import Completion, Group, Key, Problem, Prompt, Rollout, from_json, to_json
 from burnish.rollout import Sampler, Start
 
-AHEAD = 0.5
+AHEAD = 0.25
 """How many groups more than a step takes are under way, as a share of the step: benchmarks/lag.py prints what others would bring."""
 
 
