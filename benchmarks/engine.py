@@ -140,7 +140,7 @@ def main() -> None:
     facts = machine(given.threads)
     torch.set_num_threads(given.threads)
     tune_allocator()
-    policy = made("T")
+    policy = made("T", context=1024)  # room for the longest of the tail behind the longest prompt
     fused_layer.OURS = fused_layer.OURS and given.products == "ours"
     if given.products == "exact":
         fused.recurring = lambda n: n

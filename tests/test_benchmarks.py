@@ -79,6 +79,7 @@ def test_help_names_both_flags(name: str) -> None:
         ("drafts.py", set()),
         ("sampler_gap.py", set()),
         ("compile.py", set()),
+        ("lag.py", {f"lag {lag} ahead {ahead}" for lag in (1, 2) for ahead in ("0.25", "0.5", "1")}),
         ("dedup.py", {"datasketch, as shown", "datasketch, tuned"}),
     ],
 )

@@ -64,7 +64,7 @@ def test_an_unknown_key_names_the_nearest(override: str, unknown: str, nearest: 
 
 
 def test_an_unknown_key_near_to_none_lists_what_there_is() -> None:
-    assert "it takes total, prompts, samples, updates, checkpoint_every, max_flat" in refused("steps.qqqq=1")
+    assert "it takes total, prompts, samples, updates, max_lag, checkpoint_every, max_flat" in refused("steps.qqqq=1")
 
 
 @pytest.mark.parametrize(

@@ -256,11 +256,15 @@ def test_new_weights_are_seen_by_the_next_call() -> None:
 
 
 @needs_kernels
-def test_the_engine_proves_its_weights_with_what_it_samples_with() -> None:
+@pytest.mark.parametrize("length", [2, 3, 30, 100])
+def test_the_engine_proves_its_weights_with_what_it_samples_with(length: int) -> None:
+    """One path and one layout, so not even a rounding apart: a logit of 10 in bfloat16 stands 1/16 from the next."""
     policy = wide("qwen3")
-    learner = Learner(policy, Optimization(1e-3, 1))
-    ids = tuple(range(20, 50))
-    canary = Tokens(ids, (False, *(True,) * 29), (0.0,) * 30)
-    version, logp = EmbeddedEngine(policy).prove(ids)
-    assert version == 0
-    assert logp == pytest.approx(learner.log_probs([canary])[0][1:], abs=1e-6)  # one path, so not even a rounding apart
+    with torch.no_grad():
+        policy.module.get_decoder().norm.weight.mul_(8.0)
+    learner, engine = Learner(policy, Optimization(1e-3, 1)), EmbeddedEngine(policy)
+    for one in tiny.prompts([length] * 20):
+        canary = Tokens(one.ids, (False, *(True,) * (length - 1)), (0.0,) * length)
+        version, logp = engine.prove(one.ids)
+        assert version == 0
+        assert tuple(logp) == learner.log_probs([canary])[0][1:]

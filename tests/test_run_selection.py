@@ -24,8 +24,8 @@ from burnish.pipelines import rl
 from burnish.prompts import Renderer
 from burnish.records import Group, Message, Problem, Request, Sampling
 from burnish.rollout import Sampler
-from burnish.run.local import Clock, LocalStream, Refill
 from burnish.run.stored import Stored
+from burnish.run.stream import Clock, LocalStream, Refill
 from terminal import run_settings
 from test_learner import credited, groups
 from test_loop import Judge, Numbered, encode

@@ -86,11 +86,15 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One completion to draw: `Request(Key("chain/train/17", 3), prompt, sampling)`."""
+    """One completion to draw: `Request(Key("chain/train/17", 3), prompt, sampling)`.
+
+    begun  an aborted completion to go on with, of a call that had enough: its tokens stand, the next come from the weights of now
+    """
 
     key: Key
     prompt: Prompt
     sampling: Sampling
+    begun: Completion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,8 @@ class Completion:
     """What the engine drew.
 
     ids [C] include the stop token where there was one; logprobs [C] (nats) are under the distribution actually sampled.
-    `oldest` and `newest` are the policy versions of its first and last token. An endpoint gives text only: ids and logprobs
+    `oldest` and `newest` are the policy versions of its first and last token. Aborted is what had not ended when a call had
+    enough; it may have no tokens yet. An endpoint gives text only: ids and logprobs
     are then empty, `usage` holds its own count, and nothing can be trained on it.
     """
 

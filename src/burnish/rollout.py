@@ -5,7 +5,7 @@ Sampling and verification overlap: completions go to the verifier's workers as t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -31,8 +31,10 @@ class Engine(Protocol):
 
     version: int
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Exactly one completion for each request, in any order."""
+    def generate(
+        self, requests: Iterable[Request], *, enough: Callable[[], bool] | None = None
+    ) -> Iterator[Completion]:
+        """Exactly one completion for each request, in any order. Once `enough` says so, what has not ended may come back aborted."""
         ...
 
     def load(self, weights: object, version: int) -> None:
@@ -134,21 +136,48 @@ class Sampler:
             if on_rollout is not None:
                 on_rollout(rollout)
         if lost := [start.key for start in starts if start.key not in judged]:
-            raise ValueError(
-                f"the engine gave no completion for {len(lost)} of {len(starts)} requests, first {lost[0]}"
-            )
+            raise _lost(lost, len(starts))
         return {start.key: judged[start.key] for start in starts}
 
     def draw(self, starts: Sequence[Start], sampling: Sampling | None = None) -> Iterator[tuple[Key, Rollout]]:
         """Judged rollouts by key, as verdicts come back; an engine may leave some out."""
         chosen = sampling or self.sampling
+        return self._judged(starts, self.engine.generate(_requests(starts, chosen)), chosen)
+
+    def until(
+        self, starts: Sequence[Start], begun: Mapping[Key, Completion], enough: Callable[[Sequence[Key]], bool]
+    ) -> tuple[dict[Key, Rollout], dict[Key, Completion]]:
+        """Judged rollouts by key, and how far the others had come when `enough` said so of the whole ones, in the order they ended.
+
+        begun  how far they had come in an earlier call
+        """
+        ended: list[Key] = []
+        left: dict[Key, Completion] = {}
+
+        def whole() -> Iterator[Completion]:
+            asked = _requests(starts, self.sampling, begun)
+            for completion in self.engine.generate(asked, enough=lambda: enough(ended)):
+                if completion.stop == "aborted":
+                    left[completion.key] = completion
+                else:
+                    ended.append(completion.key)
+                    yield completion
+
+        judged = dict(self._judged(starts, whole(), self.sampling))
+        if lost := [start.key for start in starts if start.key not in judged and start.key not in left]:
+            raise _lost(lost, len(starts))
+        return judged, left
+
+    def _judged(
+        self, starts: Sequence[Start], completions: Iterator[Completion], chosen: Sampling
+    ) -> Iterator[tuple[Key, Rollout]]:
         by_key = {start.key: start for start in starts}
         if len(by_key) != len(starts):
             raise ValueError("two starts share a problem and an index")
         drawn: dict[Key, Rollout] = {}
 
         def responses() -> Iterator[tuple[Key, Problem, str]]:
-            for completion in self.engine.generate([Request(start.key, start.given, chosen) for start in starts]):
+            for completion in completions:
                 start = by_key[completion.key]
                 rollout = drawn[completion.key] = self._joined(start, completion, chosen.stop_ids)
                 yield completion.key, start.problem, response(start.prompt, rollout.text)
@@ -190,6 +219,17 @@ class Sampler:
             replace(group, rollouts=tuple(replace(r, verdict=verdicts[group.key(r)]) for r in group.rollouts))
             for group in groups
         ]
+
+
+def _lost(keys: Sequence[Key], asked: int) -> ValueError:
+    return ValueError(f"the engine gave no completion for {len(keys)} of {asked} requests, first {keys[0]}")
+
+
+def _requests(
+    starts: Iterable[Start], sampling: Sampling, begun: Mapping[Key, Completion] | None = None
+) -> list[Request]:
+    begun = begun or {}
+    return [Request(start.key, start.given, sampling, begun.get(start.key)) for start in starts]
 
 
 _UNJUDGED = Verdict("no_verdict", None, why="not judged yet", fault="lost")

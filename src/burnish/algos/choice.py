@@ -62,12 +62,13 @@ class Recipe:
         if self.credit.each_token and self.credit.whiten == "samples":
             raise ConfigError(f"credit {kind!r} gives each token its own advantage: whiten over tokens, or not at all.")
 
-    def needs(self, updates_per_step: int) -> frozenset[str]:
+    def needs(self, updates_per_step: int, lagging: bool = False) -> frozenset[str]:
         """What the learner must score before credit is given: any of "reference", "proximal" and "values".
 
         "reference" is the frozen start, or the moving one. The log-probabilities at the start of the step ("proximal") are
         asked for only where something is measured from there (a KL, an off-policy correction) and there are several updates
-        a step; with one update the policy is still the start of its step. Raises ValueError below one update.
+        a step; with one update the policy is still the start of its step. A KL in the reward is the policy's own, which is not
+        who sampled where rollouts lag behind (`lagging`). Raises ValueError below one update.
         """
         if updates_per_step < 1:
             raise ValueError(f"updates_per_step is {updates_per_step}: a step has at least one update")
@@ -75,7 +76,8 @@ class Recipe:
         if kl is not None and kl.to != "start_of_step":
             wanted.add("reference")
         from_start = (kl is not None and kl.to == "start_of_step") or self.objective.correction is not None
-        if from_start and updates_per_step > 1:
+        in_reward = kl is not None and kl.where == "reward"
+        if (from_start and updates_per_step > 1) or (in_reward and lagging):
             wanted.add("proximal")
         if self.credit.kind == "gae":
             wanted.add("values")

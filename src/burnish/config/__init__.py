@@ -9,7 +9,7 @@ Not for: loading models or data (a config that validates may still name a file t
 
 from burnish.config import markdown
 from burnish.config.base import Settings
-from burnish.config.selection import SelectionConfig, StoredConfig
+from burnish.config.selection import SelectionConfig, StepsConfig, StoredConfig
 from burnish.config.settings import (
     CorpusConfig,
     CriticConfig,
@@ -24,7 +24,6 @@ from burnish.config.settings import (
     RunConfig,
     SamplingConfig,
     ScratchConfig,
-    StepsConfig,
     TaskConfig,
     VerifyConfig,
     differences,

@@ -1,4 +1,4 @@
-"""The settings of what a step is made of: which problems, and whose rollouts. Not for: what they earn (the recipe's)."""
+"""The settings of what a step is made of: how many and which problems, and whose rollouts. Not for: what they earn (the recipe's)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,22 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from burnish.config.base import Rate, Settings, Text, Unit
+from burnish.config.base import Count, Positive, Rate, Settings, Text, Unit
+
+
+class StepsConfig(Settings):
+    """How much of everything."""
+
+    total: Positive = Field(100, description="Steps of the run.")
+    prompts: Positive = Field(64, description="Problems a step.")
+    samples: Positive = Field(8, description="Completions for each problem.")
+    updates: Positive = Field(1, description="Optimizer steps a step; the problems are dealt out among them.")
+    max_lag: Count = Field(
+        0,
+        description="Steps a rollout may be late: above 0 none waits for its slowest rollouts, which go on in the next.",
+    )
+    checkpoint_every: Positive = Field(10, description="Steps between checkpoints.")
+    max_flat: Positive = Field(5, description="The run stops after this many steps in a row without any signal.")
 
 
 class SelectionConfig(Settings):

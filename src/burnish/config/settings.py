@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from burnish.config.base import Count, Positive, Rate, Settings, Text, Unit
-from burnish.config.selection import SelectionConfig, StoredConfig
+from burnish.config.selection import SelectionConfig, StepsConfig, StoredConfig
 from burnish.errors import ConfigError
 
 
@@ -141,17 +141,6 @@ class PretrainOptimizerConfig(OptimizerConfig):
     lr: Rate = Field(2e-3, description="Peak learning rate.")
 
 
-class StepsConfig(Settings):
-    """How much of everything."""
-
-    total: Positive = Field(100, description="Steps of the run.")
-    prompts: Positive = Field(64, description="Problems a step.")
-    samples: Positive = Field(8, description="Completions for each problem.")
-    updates: Positive = Field(1, description="Optimizer steps a step; the problems are dealt out among them.")
-    checkpoint_every: Positive = Field(10, description="Steps between checkpoints.")
-    max_flat: Positive = Field(5, description="The run stops after this many steps in a row without any signal.")
-
-
 class EvaluateConfig(Settings):
     """How the held-out problems are measured, before and after."""
 
@@ -212,8 +201,10 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _selection_samples(self) -> RunConfig:
-        if self.stored.rollouts is not None and (self.selection.refill > 1.0 or self.selection.curriculum):
-            raise ValueError("selection has no effect with stored.rollouts: what was sampled is given; leave it out")
+        chooses = self.selection.refill > 1.0 or self.selection.curriculum
+        if self.stored.rollouts is not None and (chooses or self.steps.max_lag):
+            idle = "selection" if chooses else "steps.max_lag"
+            raise ValueError(f"{idle} has no effect with stored.rollouts: what was sampled is given; leave it out")
         return self
 
 

@@ -22,7 +22,7 @@ from burnish.engine.cache import SHARE_OF_AVAILABLE, PagedCache, Rows, available
 from burnish.engine.compute import Network
 from burnish.engine.drafts import MOST, Drafts, Live, Lookup, SmallModel
 from burnish.engine.noise import request_seed, uniforms
-from burnish.engine.scheduler import Family, Pages, Row, Scheduler
+from burnish.engine.scheduler import Family, Pages, Row, Scheduler, own_pages
 from burnish.errors import EngineError
 from burnish.policy.attention import NAME
 from burnish.policy.fused import Fused
@@ -107,10 +107,9 @@ class EmbeddedEngine:
 
     def describe_cache(self) -> str:
         """For a person: "at most 4.00 GiB, 43,690 pages of 32 tokens, 3,072 bytes a token"."""
-        tokens = self.page_bytes // self.page
         return (
             f"at most {self.pages * self.page_bytes / 2**30:.2f} GiB, {self.pages:,} pages of {self.page} tokens, "
-            f"{tokens:,} bytes a token"
+            f"{self.page_bytes // self.page:,} bytes a token"
         )
 
     def load(self, weights: object, version: int) -> None:
@@ -127,20 +126,24 @@ class EmbeddedEngine:
         tensor_T = torch.tensor(ids, device=self.policy.device)
         with torch.inference_mode(), self.policy.precision(), self.policy.evaluating():
             if Fused.serves(self.policy):  # what samples must be what proves
-                fused, rows = Fused(self.policy), PackedRows.of([tensor_T[:-1]])
+                fused, rows = Fused(self.policy), PackedRows.of(tensor_T[:-1], 1)  # as the learner lays it out
                 with torch.autocast("cpu", enabled=False):
                     logp_T, _ = fused.log_probs_of(fused.hidden(rows), tensor_T[1:], 1.0)
             else:
-                hidden_TE = self.policy.hidden(tensor_T[None])[0, :-1]
+                hidden_TE = self.policy.hidden(tensor_T[None, :-1])[0]
                 logp_T, _ = self.policy.log_probs_of(hidden_TE, tensor_T[1:], SamplingDistribution())
         return self.version, logp_T.tolist()
 
     def generate(
-        self, requests: Iterable[Request], on_token: Callable[[Key, int], None] | None = None
+        self,
+        requests: Iterable[Request],
+        on_token: Callable[[Key, int], None] | None = None,
+        enough: Callable[[], bool] | None = None,
     ) -> Iterator[Completion]:
         """Completions as they finish, in no particular order. All requests of a call share their Sampling.
 
         on_token  called with every token as it is drawn: for watching a few rows, not for many
+        enough    asked before each decode step; once it says so, what has not ended comes back as it is, aborted
 
         Raises EngineError for a prompt that leaves no room in the context, a request that the cache can never hold, or for mixed
         Sampling.
@@ -162,8 +165,9 @@ class EmbeddedEngine:
                 )
         with self.policy.evaluating():
             batch = _Batch(self, listed, sampling, on_token)
-            while batch.scheduler.busy:
+            while batch.scheduler.busy and not (enough is not None and enough()):
                 yield from batch.step()
+            yield from batch.aborted()
             self.give_back(batch.network.cache)
         if self.tokens_guessed:
             log.info(
@@ -177,16 +181,16 @@ class EmbeddedEngine:
         """The most tokens of prompt and completion that everyone who computes can take."""
         return min(one.context for one in (self.policy, self.draft) if one is not None)
 
-    def take_cache(self, requests: Sequence[Request], max_new: int) -> PagedCache:
-        """Pages for a call: those of the last one if they are enough, else as many as it can use at most, within the budget."""
+    def take_cache(self, requests: Sequence[Request], max_new: int) -> tuple[PagedCache, Pages]:
+        """Pages for a call: as many as it can use at most, within the budget; those of the last call if they are enough."""
         page, rows = self.page, min(self.options.rows, len(requests))
         prompts = {(one.prompt.problem_id, one.prompt.ids): len(one.prompt.ids) for one in requests}
-        own = max(0, max_new - 2) // page + 1
-        wanted = min(self.pages, rows * own + sum(-(-length // page) for length in prompts.values()))
+        wanted = rows * own_pages(max_new, page) + sum(-(-length // page) for length in prompts.values())
+        wanted = min(self.pages, wanted)
         cache, self._cache = self._cache, None
         if cache is None or cache.pages < wanted:
             cache = PagedCache(wanted, page, self.policy.device, self.options.cache_dtype, self.flex)
-        return cache
+        return cache, Pages(wanted)  # not more: who is admitted when must not hang on what was sampled before
 
     def give_back(self, cache: PagedCache) -> None:
         """Keep a cache for the next call, where it is small."""
@@ -207,8 +211,7 @@ class _Batch:
         self.engine, self.policy, self.sampling, self.on_token = engine, engine.policy, sampling, on_token
         self.distribution = SamplingDistribution(sampling.temperature, sampling.top_p, sampling.top_k)
         options = engine.options
-        cache = engine.take_cache(requests, sampling.max_new)
-        pages = Pages(min(cache.pages, engine.pages))
+        cache, pages = engine.take_cache(requests, sampling.max_new)
         self.scheduler = Scheduler(requests, options.rows, pages, engine.page, options.prefill_tokens)
         with torch.inference_mode():
             self.network = Network(engine.policy, cache, options.int8)
@@ -246,6 +249,10 @@ class _Batch:
             if scheduler.live:
                 done += self._decode()
         return done
+
+    def aborted(self) -> list[Completion]:
+        """How far the rows have come that have not ended."""
+        return [self._completion(row, "aborted") for row in self.scheduler.left()]
 
     def _begin(self) -> list[Completion]:
         """Compute chunks of prompts and of rows to be resumed; draw the first token of each row whose prompt is whole."""
@@ -357,6 +364,8 @@ class _Batch:
             self.logp_SC = np.pad(self.logp_SC, ((0, 0), (0, more)))
 
     def _drawn(self, row: Row) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        if row.slot < 0:
+            return row.ids, row.logprobs
         count = int(self.scheduler.length_S[row.slot])
         return tuple(self.ids_SC[row.slot, :count].tolist()), tuple(self.logp_SC[row.slot, :count].tolist())
 
@@ -384,4 +393,7 @@ class _Batch:
         ids, logprobs = self._drawn(row)
         shown = np.array([i for i in ids if i not in self.sampling.stop_ids], dtype=np.int64)
         text = self.policy.tokenizer.decode(shown, skip_special_tokens=True)
-        return Completion(Key(*row.request.key), ids, logprobs, text, stop, self.engine.version, self.engine.version)
+        begun, version = row.request.begun, self.engine.version
+        oldest = begun.oldest if begun is not None and begun.ids else version
+        newest = version if begun is None or len(ids) > len(begun.ids) else begun.newest
+        return Completion(Key(*row.request.key), ids, logprobs, text, stop, oldest, newest)

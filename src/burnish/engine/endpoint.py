@@ -10,7 +10,7 @@ Not for: training, or the protocol itself (burnish.chat).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -43,8 +43,9 @@ class EndpointEngine:
         """An endpoint gives no log-probabilities of given tokens."""
         raise EngineError(f"The endpoint {self.client.url} gives text only; it cannot prove which weights it serves.")
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Completions as they come; those that did not are left out, and stand in `lost`.
+    def generate(self, requests: Iterable[Request], enough: Callable[[], bool] | None = None) -> Iterator[Completion]:
+        """Completions as they come; those that did not are left out, and stand in `lost`. What was asked for is finished: `enough`
+        is not asked.
 
         Raises ConfigError where the endpoint does not know the model or the key, or answers as another model, EngineError where
         MOST_FAILED answers in a row did not come.

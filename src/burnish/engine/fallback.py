@@ -63,16 +63,20 @@ class FallbackEngine:
         """The version served and the log-probabilities (nats) of a canary prompt's tokens after the first."""
         tensor_T = torch.tensor(ids, device=self.policy.device)
         with torch.inference_mode(), self.policy.precision(), self.policy.evaluating():
-            hidden_TE = self.policy.hidden(tensor_T[None])[0, :-1]
+            hidden_TE = self.policy.hidden(tensor_T[None, :-1])[0]
             logp_T, _ = self.policy.log_probs_of(hidden_TE, tensor_T[1:], SamplingDistribution())
         return self.version, logp_T.tolist()
 
     def generate(
-        self, requests: Iterable[Request], on_token: Callable[[Key, int], None] | None = None
+        self,
+        requests: Iterable[Request],
+        on_token: Callable[[Key, int], None] | None = None,
+        enough: Callable[[], bool] | None = None,
     ) -> Iterator[Completion]:
         """Completions, a batch at a time. All requests of a call share their Sampling.
 
         on_token  called with every token as it is drawn: for watching a few rows, not for many
+        enough    asked before each batch; once it says so, the others come back aborted, with nothing drawn
 
         Raises EngineError for a prompt that leaves no room in the context, or for mixed Sampling.
         """
@@ -83,7 +87,13 @@ class FallbackEngine:
             by_length.setdefault(len(request.prompt.ids), []).append(request)
         for alike in by_length.values():
             for first in range(0, len(alike), self.rows):
-                yield from self._batch(alike[first : first + self.rows], on_token)
+                batch = alike[first : first + self.rows]
+                if enough is not None and enough():
+                    yield from (
+                        Completion(Key(*one.key), (), (), "", "aborted", self.version, self.version) for one in batch
+                    )
+                else:
+                    yield from self._batch(batch, on_token)
 
     def _batch(self, requests: list[Request], on_token: Callable[[Key, int], None] | None) -> list[Completion]:
         """One call of transformers' generate on prompts of one length."""

@@ -72,7 +72,7 @@ class Family:
 class Row:
     """One request.
 
-    ids, logprobs  what it had drawn when it last lost its slot
+    ids, logprobs  what it had drawn when it last lost its slot, or before this call
     pages, cached  its own pages, and how many of its drawn tokens are there, of those it goes on from
     """
 
@@ -136,8 +136,10 @@ class Scheduler:
             name = (request.prompt.problem_id, request.prompt.ids)
             listed = families.setdefault(name, [])
             family = listed[0].family if listed else Family(request.prompt, len(families) - 1)
-            family.left, family.fresh = family.left + 1, family.fresh + 1
-            listed.append(Row(family, request, 0))
+            begun = request.begun
+            row = Row(family, request, 0) if begun is None else Row(family, request, 0, -1, begun.ids, begun.logprobs)
+            family.left, family.fresh = family.left + 1, family.fresh + (not row.ids)
+            listed.append(row)
         self._queue = deque(row for listed in families.values() for row in listed)
         for rank, row in enumerate(self._queue):
             row.rank = rank
@@ -158,26 +160,36 @@ class Scheduler:
     def busy(self) -> bool:
         return bool(self.live or self._filling or self._queue)
 
+    def left(self) -> list[Row]:
+        """The rows that have not ended; what those with a slot have drawn is at `Row.slot`."""
+        return [*self.live, *self._filling, *self._queue]
+
     # ---- who runs
 
     def admit(self) -> list[Row]:
-        """Give slots and pages to waiting rows while there are some. Each running row could still get one more page after that."""
+        """Give slots and pages to waiting rows while there are some. Each running row that may still grow could get one more page
+        after that.
+        """
         admitted: list[Row] = []
         running = len(self.live) + len(self._filling)
-        if running and len(self._slots) < self._least:
+        if not self._queue or (running and len(self._slots) < self._least):
             return admitted
+        growing = sum(len(row.pages) < self._most(row) for row in (*self.live, *self._filling))
         while self._slots and self._queue:
             row = self._queue[0]
             for_prompt, own = self._needs(row)
             if not running:  # then nothing may be held back
                 self._reclaim(for_prompt + own, row)
-            if for_prompt + own + running > self.pages.free and running:
+            if for_prompt + own + growing > self.pages.free and running:
                 break
             self._queue.popleft()
             self._take_up(row, for_prompt, own)
             admitted.append(row)
-            running += 1
+            running, growing = running + 1, growing + (own < self._most(row))
         return admitted
+
+    def _most(self, row: Row) -> int:
+        return own_pages(row.request.sampling.max_new, self.page)
 
     def _needs(self, row: Row) -> tuple[int, int]:
         """Pages to take for the family's prompt and for the row itself, up to the position it writes next."""
@@ -333,7 +345,12 @@ class Scheduler:
 
 def most_pages(prompt: int, max_new: int, page: int) -> int:
     """The pages of a row of so many prompt tokens at its longest; the last token it draws is not stored."""
-    return -(-prompt // page) + max(0, max_new - 2) // page + 1
+    return -(-prompt // page) + own_pages(max_new, page)
+
+
+def own_pages(max_new: int, page: int) -> int:
+    """Those of them that hold what it draws."""
+    return max(0, max_new - 2) // page + 1
 
 
 def _refuse_what_never_fits(rows: Iterable[Row], pages: Pages, page: int) -> None:

@@ -22,9 +22,14 @@ class ScriptedEngine:
         """A script gives every token probability one."""
         return self.version, [0.0] * (len(ids) - 1)
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """One completion a request, in order; text longer than max_new tokens is cut and says so."""
+    def generate(self, requests: Iterable[Request], enough: Callable[[], bool] | None = None) -> Iterator[Completion]:
+        """One completion a request, in order; text longer than max_new tokens is cut and says so. Once `enough` says so, the others
+        come back aborted, with nothing drawn.
+        """
         for request in requests:
+            if enough is not None and enough():
+                yield Completion(request.key, (), (), "", "aborted", self.version, self.version)
+                continue
             text = self._answer(request)
             stop_ids = request.sampling.stop_ids[:1]
             ids = (*self._encode(text), *stop_ids)

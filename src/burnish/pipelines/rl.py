@@ -39,8 +39,9 @@ from burnish.policy.sampling import SamplingDistribution
 from burnish.records import Group, Problem, Report, from_json, to_json
 from burnish.rollout import Sampler
 from burnish.run.display import Display
-from burnish.run.local import COLUMNS, Cadence, LocalRun, Refill, at_rest
+from burnish.run.local import COLUMNS, Cadence, LocalRun, at_rest
 from burnish.run.stored import Stored
+from burnish.run.stream import Refill
 from burnish.verify import identity
 
 MEASURING = (("rollouts", "answers judged", "{:.0f}"), ("pass", "right so far", "{:6.1%}"))
@@ -59,7 +60,7 @@ def train(
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ResumeError(f"{out} already holds something; add --resume to go on with a run, or choose another out.")
     setting = prepare(config)
-    critic = critic_of(setting, setting.recipe.needs(config.steps.updates))
+    critic = critic_of(setting, setting.recipe.needs(config.steps.updates, config.steps.max_lag > 0))
     annotate, setting = annotation_of(setting), adapted(setting)  # all may refuse, before anything is written
     journal = Journal.open(out) if going_on else Journal.create(out, dumps(config), {"run": config.seed})
     steps = config.steps
@@ -100,7 +101,7 @@ def _run(
 ) -> LocalRun:
     """Learner, source and cadence of a config, put together."""
     config, recipe, steps = setting.config, setting.recipe, setting.config.steps
-    needs = recipe.needs(steps.updates)
+    needs = recipe.needs(steps.updates, steps.max_lag > 0)
     torch.manual_seed(config.seed)
     optimizer = Optimization(
         total_updates=steps.total * steps.updates, updates_per_step=steps.updates, **config.optimizer.model_dump()
@@ -109,7 +110,7 @@ def _run(
     source, rollouts = source_of(setting, sampler)
     cadence = Cadence(
         *(steps.total, steps.prompts, steps.samples, steps.checkpoint_every),
-        *(steps.max_flat, config.verify.max_no_verdict),
+        *(steps.max_flat, config.verify.max_no_verdict, steps.max_lag),
     )
     learner = Learner(
         *(setting.policy, optimizer, distribution, needs, config.seed, Path(config.out) / "not_finite.jsonl"),

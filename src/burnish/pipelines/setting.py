@@ -27,8 +27,8 @@ from burnish.policy.model import Policy, tune_allocator
 from burnish.prompts import Renderer, check_room
 from burnish.records import Group, Problem, Prompt, Sampling
 from burnish.rollout import Sampler
-from burnish.run.local import Source
 from burnish.run.stored import Stored, StoredSampler
+from burnish.run.stream import Source
 from burnish.tasks import Task
 from burnish.tasks import load as load_task
 from burnish.tasks.curriculum import Choosing, Curriculum

@@ -60,8 +60,10 @@ class Watched:
         self._engine = engine
         self.version, self.ended = 0, 0.0
 
-    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        yield from self._engine.generate(requests)
+    def generate(
+        self, requests: Iterable[Request], *, enough: Callable[[], bool] | None = None
+    ) -> Iterator[Completion]:
+        yield from self._engine.generate(requests, enough=enough)
         self.ended = time.perf_counter()
 
     def load(self, weights: object, version: int) -> None:

@@ -59,13 +59,12 @@ class PackedRows:
         return self.ids_N.shape[0]
 
     @staticmethod
-    def of(rows: list[Tensor]) -> PackedRows:
-        """Rows of ids that each stand alone."""
-        length = torch.tensor([len(row) for row in rows], dtype=torch.int32)
-        nothing, start = torch.zeros_like(length), length.cumsum(0, dtype=torch.int32) - length
-        position_N = torch.cat([torch.arange(len(row)) for row in rows])
-        spans = torch.stack([nothing, nothing, start, length], dim=1)
-        return PackedRows(torch.cat(rows), position_N, spans, torch.arange(len(rows) + 1, dtype=torch.int32))
+    def of(row: Tensor, head: int) -> PackedRows:
+        """One row of ids [N], in two spans: its first `head` places, which others might share, and the rest."""
+        own = len(row) - head
+        spans = [(0, 0, 0, head), *([(0, head, head, own)] if own else [])]
+        of_spans, groups = (torch.tensor(listed, dtype=torch.int32) for listed in (spans, [0, len(spans)]))
+        return PackedRows(row, torch.arange(len(row)), of_spans, groups)
 
 
 @dataclass

@@ -6,25 +6,21 @@ journal ends) is in a checkpoint, and nothing else decides it.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from burnish.errors import EngineError, TrainingError
+from burnish.errors import TrainingError
 from burnish.journal import Behind, Journal, Ledger
 from burnish.journal.observe import observe
 from burnish.learner import checkpoint
 from burnish.learner.learner import Learner
-from burnish.metrics import Mean, Metric, Metrics, merge, values
-from burnish.records import Dropped, Group, Problem, Sample, Sampling, Tokens
+from burnish.metrics import Max, Mean, Metric, Metrics, merge, values
+from burnish.records import Dropped, Group, Sample, Sampling
 from burnish.rollout import Sampler
 from burnish.run.display import Display
-
-CANARY_TOLERANCE = 0.05
-"""Nats; bfloat16 products of different shapes differ by about a tenth of this."""
+from burnish.run.stream import Annotate, Clock, LocalStream, Refill, Source
 
 MOST_REMOVED = 0.1
 """A correction that takes out more of the tokens than this is worth a sentence."""
@@ -40,19 +36,6 @@ COLUMNS = (
     ("speed/sampled", "sampled, tokens/s", "{:8.0f}"),
     ("speed/trained", "trained, tokens/s", "{:8.0f}"),
 )
-
-
-Annotate = Callable[[list[Group]], list[Group]]
-
-
-class Source(Protocol):
-    """Problems to train on, resumable. (burnish.tasks.source.Source)"""
-
-    def take(self, n: int) -> list[Problem]: ...
-
-    def state(self) -> Mapping[str, Any]: ...
-
-    def restore(self, state: Mapping[str, Any]) -> None: ...
 
 
 @runtime_checkable
@@ -73,17 +56,6 @@ class Steering(Protocol):
 
 
 @dataclass(frozen=True)
-class Refill:
-    """Dynamic sampling: problems without signal are replaced until a step is full or `budget` times its prompts are used up.
-
-    Each round asks for as many problems as are missing, so nothing that was sampled is thrown away.
-    """
-
-    budget: float
-    informative: Callable[[Group], bool]
-
-
-@dataclass(frozen=True)
 class Cadence:
     """How much and how often; see burnish.config.StepsConfig and VerifyConfig."""
 
@@ -93,99 +65,7 @@ class Cadence:
     checkpoint_every: int
     max_flat: int
     max_no_verdict: float
-
-
-class LocalStream:
-    """Samples on demand with the newest weights: the version that samples is the version that trains."""
-
-    def __init__(
-        self,
-        source: Source,
-        sampler: Sampler,
-        samples: int,
-        learner: Learner,
-        canary: Sequence[int],
-        clock: Clock,
-        refill: Refill | None = None,
-        annotate: Annotate | None = None,
-    ) -> None:
-        self._refill, self._annotate = refill, annotate
-        self.short = 0  # groups with signal that the last take lacked when its budget was spent
-        self._source, self._sampler, self._samples, self._learner, self._clock = (
-            source,
-            sampler,
-            samples,
-            learner,
-            clock,
-        )
-        ids = tuple(canary)
-        self._canary = Tokens(ids, (False, *(True for _ in ids[1:])), (0.0,) * len(ids))
-
-    def take(self, prompts: int) -> list[Group]:
-        """The next problems, sampled and judged. Seeds come from (run seed, problem id, index, version)."""
-        problems = self._source.take(prompts)
-        with self._clock.timing("sample and verify"):
-            groups = self._judged(problems)
-            return groups if self._refill is None else self._filled(groups, prompts, self._refill)
-
-    def _judged(self, problems: Sequence[Problem]) -> list[Group]:
-        groups = self._sampler.groups(problems, self._samples)
-        return groups if self._annotate is None else self._annotate(groups)
-
-    def _filled(self, groups: list[Group], prompts: int, refill: Refill) -> list[Group]:
-        left = int(refill.budget * prompts) - prompts
-        seen = {group.problem.id for group in groups}
-        self.short = prompts - sum(map(refill.informative, groups))
-        while self.short > 0 and left > 0:
-            problems = self._source.take(min(self.short, left))
-            left -= len(problems)
-            fresh = [problem for problem in problems if problem.id not in seen]  # a small split comes round again
-            more = self._judged(fresh) if fresh else []
-            seen |= {problem.id for problem in fresh}
-            self.short -= sum(map(refill.informative, more))
-            groups = [*groups, *more]
-        return groups
-
-    def publish(self, weights: object, version: int) -> None:
-        """Hand the engine its weights and compare its answer to a canary prompt with the learner's. Raises EngineError."""
-        with self._clock.timing("publish"):
-            self._sampler.engine.load(weights, version)
-            served, logp = self._sampler.engine.prove(self._canary.ids)
-            own = self._learner.log_probs([self._canary])[0][1:]
-        if served != version:
-            raise EngineError(f"The engine serves version {served} after version {version} was published to it.")
-        gaps = [abs(a - b) for a, b in zip(logp, own, strict=True)]
-        if not all(gap <= CANARY_TOLERANCE for gap in gaps):  # a NaN is not within it either
-            raise EngineError(
-                f"The weights of version {version} did not arrive whole: the engine's log-probabilities of the canary prompt are "
-                f"{max(gaps, key=lambda gap: math.inf if math.isnan(gap) else gap):.3g} nats off."
-            )
-
-
-class Clock:
-    """Seconds by phase of the step under way, and the run's ledger."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self.seconds: dict[str, float] = {}
-
-    def timing(self, phase: str) -> _Timing:
-        return _Timing(self, phase)
-
-    def spent(self, phase: str, seconds: float) -> None:
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
-        self.ledger.spent(phase, seconds)
-
-
-class _Timing:
-    def __init__(self, clock: Clock, phase: str) -> None:
-        self._clock, self._phase = clock, phase
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._clock.spent(self._phase, time.perf_counter() - self._start)
+    max_lag: int = 0
 
 
 class TimedLearner:
@@ -240,7 +120,9 @@ class LocalRun:
         self.needs, self._display = needs, display
         self._clock = Clock(Ledger(learner.policy.parameters))
         sampler = replace(sampler, sampling=replace(sampler.sampling, seed=seed))
-        self.stream = LocalStream(source, sampler, cadence.samples, learner, canary, self._clock, refill, annotate)
+        self.stream = LocalStream(
+            *(source, sampler, cadence.samples, learner, canary, self._clock, refill, annotate, cadence.max_lag)
+        )
         self.learner = TimedLearner(learner, self._clock)
         self.journal = self
         self.prompts_per_step = cadence.prompts
@@ -265,6 +147,7 @@ class LocalRun:
             return
         self._learner.restore(found.learner)
         self.source.restore(found.run["source"])
+        self.stream.restore(found.run.get("stream", {}))
         if self.steering is not None:
             self.steering.restore(found.run.get("steering", {}))
         self._clock.ledger = Ledger.restore(found.run["ledger"])
@@ -277,6 +160,7 @@ class LocalRun:
         self.stream.publish(self._learner.weights(), self._learner.version)
         for step in range(self._next + 1, self._cadence.total + 1):
             self._clock.seconds = {}
+            self.stream.last = step == self._cadence.total
             yield step
             if step % self._cadence.checkpoint_every == 0 or step == self._cadence.total:
                 self._checkpoint(step)
@@ -286,6 +170,7 @@ class LocalRun:
             self._journal.event("checkpoint", step=step)  # before the offset: a resumed run has the same events
             run = {
                 "source": self.source.state(),
+                "stream": self.stream.state(),
                 "journal": self._journal.offset(),
                 "flat": self._flat,
                 "ledger": self.ledger.state(),
@@ -298,7 +183,7 @@ class LocalRun:
     ) -> None:
         """Write a step down; stop the run where going on is pointless."""
         seen = observe(groups, dropped, samples)
-        merged = merge(seen, stats, self._observed(groups, stats))
+        merged = merge(seen, stats, self._observed(groups, stats), self._lag(groups))
         sampled, trained = (
             0 if self._stored else int(seen["tokens/sampled"].value),
             sum(len(sample.tokens.ids) for sample in samples),
@@ -345,6 +230,13 @@ class LocalRun:
                 f"{self._flat} steps in a row had no signal ({why} in the last one), so there is nothing to learn from; "
                 "take easier or harder problems, more samples a problem, or a longer max_new."
             )
+
+    def _lag(self, groups: Sequence[Group]) -> Metrics:
+        """How many versions behind the newest one rollouts were begun, where they may be."""
+        if not self._cadence.max_lag:
+            return {}
+        lags = [float(self.stream.sampled_with - rollout.oldest) for group in groups for rollout in group.rollouts]
+        return {"lag/mean": Mean.of(lags), "lag/max": Max(max(lags))}
 
     def _observed(self, groups: Sequence[Group], stats: Metrics) -> Metrics:
         """Tell those who follow the run what happened; what they made of it."""
