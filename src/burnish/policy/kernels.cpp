@@ -184,16 +184,6 @@ thread_local Scratch scratch;
 
 constexpr int BLOCK = 12;  // query positions at once
 
-inline void widen(const bf* from, int stride, int rows, int D, float* by_row, int ld, float* by_column, int ldc, int column) {
-    for (int j = 0; j < rows; ++j) {
-        float x[256];
-        for (int d = 0; d < D; d += W) store(x + d, load(from + (size_t)j * stride + d));
-        if (by_row) std::memcpy(by_row + (size_t)j * ld, x, sizeof(float) * D);
-        if (by_column)
-            for (int d = 0; d < D; ++d) by_column[(size_t)d * ldc + column + j] = x[d];
-    }
-}
-
 // ---- products: out[N, O] = x[N, I] W^T (* scale) (+ bias), with W in panels of 64 outputs, in the order [I / 2][64][2]: two inputs'
 // weights are one word. What a place gets never depends on which places are computed beside it.
 constexpr int PANEL = 4 * W, CHUNK = 192;
@@ -707,7 +697,8 @@ void attend(int G, const int32_t* groups, const int32_t* spans, int H, int K, in
         }
 }
 
-// Backward of attend: grad [N, (H + 2K) D] gets the gradients of turned queries, turned keys and values.
+// Backward of attend: grad [N, (H + 2K) D] gets the gradients of turned queries, turned keys and values. Scores, and what the gradient of the
+// output says of each value, are products of what is in bfloat16 anyway; the others are in float32, as their factors are.
 void attend_backward(int G, const int32_t* groups, const int32_t* spans, int H, int K, int D, const bf* turned, const bf* qkv,
                      float scale, int window, const float* lse, const bf* grad_out, bf* grad) {
     const Span* rows = reinterpret_cast<const Span*>(spans);
@@ -722,60 +713,67 @@ void attend_backward(int G, const int32_t* groups, const int32_t* spans, int H, 
             }
             int ld = up(most), M = BLOCK * R, first_own = rows[groups[g]].own, first_length = rows[groups[g]].own_length;
             size_t JD = (size_t)ld * D;
-            float* cursor = scratch.room(7 * JD + (size_t)2 * most_before * D + (size_t)M * (2 * ld + 3 * D) + 256);
-            float* key_DJ = scratch.take(JD, cursor);
-            float* value_DJ = scratch.take(JD, cursor);
+            float* cursor = scratch.room(4 * JD + (size_t)2 * most_before * D + (size_t)M * (2 * ld + 4 * D) + 256);
+            bf* keys = (bf*)scratch.take(JD / 2, cursor);  // one page of ld positions each, laid out as keys are
+            bf* values = (bf*)scratch.take(JD / 2, cursor);
             float* key_JD = scratch.take(JD, cursor);
             float* key_grad_JD = scratch.take(JD, cursor);
             float* value_grad_JD = scratch.take(JD, cursor);
             float* shared_key_PD = scratch.take((size_t)most_before * D, cursor);
             float* shared_value_PD = scratch.take((size_t)most_before * D, cursor);
+            bf* query_bf = (bf*)scratch.take((size_t)M * D / 2, cursor);
+            bf* out_grad_bf = (bf*)scratch.take((size_t)M * D / 2, cursor);
             float* query_MD = scratch.take((size_t)M * D, cursor);
             float* out_grad_MD = scratch.take((size_t)M * D, cursor);
             float* query_grad_MD = scratch.take((size_t)M * D, cursor);
             float* weight_MJ = scratch.take((size_t)M * ld, cursor);
             float* score_grad_MJ = scratch.take((size_t)M * ld, cursor);
-            std::memset(key_DJ, 0, sizeof(float) * JD);
-            std::memset(value_DJ, 0, sizeof(float) * JD);
+            std::memset(keys, 0, sizeof(bf) * JD);
+            std::memset(values, 0, sizeof(bf) * JD);
             std::memset(shared_key_PD, 0, sizeof(float) * most_before * D);
             std::memset(shared_value_PD, 0, sizeof(float) * most_before * D);
+            // `length` places from n on are positions from `base` on.
+            auto lay = [&](int n, int length, int base) {
+                for (int j = 0; j < length; ++j) {
+                    const bf *key = turned + (size_t)(n + j) * narrow + (H + k) * D, *value = qkv + (size_t)(n + j) * wide + (H + K + k) * D;
+                    for (int i = 0; i < D / 2; ++i) {
+                        std::memcpy(keys + 2 * ((size_t)i * ld + base + j), key + 2 * i, 2 * sizeof(bf));
+                        std::memcpy(values + 2 * ((size_t)i * ld + base + j), value + 2 * i, 2 * sizeof(bf));
+                    }
+                    for (int d = 0; d < D; d += W) store(key_JD + (size_t)(base + j) * D + d, load(key + d));
+                }
+            };
             int held = -1;
             // The first row of a group is what the others share, and gets their gradients too: it goes last.
             for (int r = groups[g + 1] - 1; r >= groups[g]; --r) {
                 Span row = rows[r];
                 int P = row.before_length;
-                if (P && held != row.before) {
-                    const bf* keys = turned + (size_t)row.before * narrow + (H + k) * D;
-                    widen(keys, narrow, P, D, key_JD, D, key_DJ, ld, 0);
-                    widen(qkv + (size_t)row.before * wide + (H + K + k) * D, wide, P, D, nullptr, 0, value_DJ, ld, 0);
-                    held = row.before;
-                }
-                if (!P) held = -1;
-                const bf* keys = turned + (size_t)row.own * narrow + (H + k) * D;
-                widen(keys, narrow, row.own_length, D, key_JD + (size_t)P * D, D, key_DJ, ld, P);
-                widen(qkv + (size_t)row.own * wide + (H + K + k) * D, wide, row.own_length, D, nullptr, 0, value_DJ, ld, P);
+                if (P && held != row.before) lay(row.before, P, 0);
+                held = P ? row.before : -1;
+                lay(row.own, row.own_length, P);
                 int J_all = P + row.own_length;
                 std::memset(key_grad_JD, 0, sizeof(float) * J_all * D);
                 std::memset(value_grad_JD, 0, sizeof(float) * J_all * D);
                 for (int first = 0; first < row.own_length; first += BLOCK) {
                     int count = std::min(BLOCK, row.own_length - first), limit_all = P + first + count, J = up(limit_all);
-                    for (int m = 0; m < count * R; ++m) {
-                        size_t n = row.own + first + m / R;
-                        int h = k * R + m % R;
-                        for (int d = 0; d < D; d += W) {
-                            store(query_MD + m * D + d, load(turned + n * narrow + h * D + d) * scale);
-                            store(out_grad_MD + m * D + d, load(grad_out + n * H * D + h * D + d));
-                        }
+                    for (int i = 0; i < count; ++i) {
+                        size_t n = row.own + first + i;
+                        std::memcpy(query_bf + i * R * D, turned + n * narrow + k * R * D, sizeof(bf) * R * D);
+                        std::memcpy(out_grad_bf + i * R * D, grad_out + n * H * D + k * R * D, sizeof(bf) * R * D);
                     }
-                    product<false>(count * R, J, D, query_MD, D, 1, key_DJ, ld, weight_MJ, ld);
-                    product<false>(count * R, J, D, out_grad_MD, D, 1, value_DJ, ld, score_grad_MJ, ld);
+                    for (int i = 0; i < count * R * D; i += W) {
+                        store(query_MD + i, load(query_bf + i) * scale);
+                        store(out_grad_MD + i, load(out_grad_bf + i));
+                    }
+                    score_all(count * R, query_bf, D, keys, ld, limit_all, weight_MJ, ld);
+                    score_all(count * R, out_grad_bf, D, values, ld, limit_all, score_grad_MJ, ld);
                     for (int m = 0; m < count * R; ++m) {
                         size_t n = row.own + first + m / R;
                         int h = k * R + m % R, limit = P + first + m / R + 1, low = window ? std::max(0, limit - window) : 0;
                         float* w = weight_MJ + (size_t)m * ld;
                         float* ds = score_grad_MJ + (size_t)m * ld;
                         float shift = lse[n * H + h];
-                        for (int j = 0; j < J; j += W) store(w + j, exponential(load(w + j) - shift));
+                        for (int j = 0; j < J; j += W) store(w + j, exponential(load(w + j) * scale - shift));
                         for (int j = 0; j < low; ++j) w[j] = 0.0f;
                         for (int j = limit; j < J; ++j) w[j] = 0.0f;
                         // The mean of the weights' gradients, from the weights themselves: the rounded output would spoil a difference.
