@@ -16,6 +16,7 @@ from burnish.engine.embedded import EmbeddedEngine
 from burnish.learner.learner import Learner, Optimization
 from burnish.policy import fused_layer, kernels
 from burnish.policy.fused import Fused
+from burnish.policy.fused_layer import PackedRows
 from burnish.policy.model import Policy
 from burnish.policy.sampling import SamplingDistribution
 from burnish.records import Key, Sample, Sampling, Tokens
@@ -268,3 +269,31 @@ def test_the_engine_proves_its_weights_with_what_it_samples_with(length: int) ->
         version, logp = engine.prove(one.ids)
         assert version == 0
         assert tuple(logp) == learner.log_probs([canary])[0][1:]
+
+
+@needs_kernels
+@pytest.mark.parametrize("places", [[5], [11, 3, 3, 20, 0], [2] * 4 + list(range(24)), []])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_last_layer_computes_what_is_read_and_nothing_changes(places: list[int], checkpointing: bool) -> None:
+    """States of some places, in any order and again, and the gradients of everything before them: as if all had been computed."""
+    policy = wide("qwen2")
+    policy.recompute_layers(checkpointing)
+    ids = torch.tensor(tiny.prompts([24])[0].ids)
+    spans = torch.tensor([[0, 0, 0, 9], [0, 9, 9, 10], [0, 9, 19, 5]], dtype=torch.int32)  # a prompt and two rows
+    position = torch.cat([torch.arange(19), torch.arange(9, 14)])
+    laid = PackedRows(ids, position, spans, torch.tensor([0, 3], dtype=torch.int32))
+    chosen = torch.tensor(places, dtype=torch.int64)
+    weight = torch.randn(len(places), 64, generator=torch.Generator().manual_seed(2))
+    found = []
+    for read in (True, False):
+        policy.module.zero_grad()
+        fused = Fused(policy)
+        states = fused.hidden(laid, chosen) if read else fused.hidden(laid).index_select(0, chosen)
+        (states * weight).sum().backward()  # type: ignore[no-untyped-call]
+        found.append((states.detach(), [one.grad for one in policy.module.parameters()]))
+    (ours, grads), (whole, expected) = found
+    torch.testing.assert_close(ours, whole, rtol=0, atol=0 if fused_layer.OURS else 0.02)
+    for one, other in zip(grads, expected, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, rtol=0.02, atol=0.02 * float(other.abs().max()) + 1e-6)

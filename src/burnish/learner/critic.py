@@ -65,7 +65,7 @@ class Critic:
 def predicting_states(network: Policy, batch: Batch, fused: Fused | None = None) -> Tensor:
     """The last hidden states [N, E] at the places that predict, with their graph."""
     if fused is not None and batch.end_to_end is not None:
-        return fused.normed(fused.hidden(batch.end_to_end).index_select(0, batch.place_N))
+        return fused.normed(fused.hidden(batch.end_to_end, batch.place_N))
     with network.precision():
         hidden_BTE = network.hidden(batch.inputs_BT, **batch.layout())
     return hidden_BTE.flatten(0, 1).index_select(0, batch.place_N)

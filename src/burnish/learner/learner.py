@@ -315,7 +315,7 @@ class Learner:
     def _forward(self, policy: Policy, batch: Batch, fused: Fused | None) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """(log-probabilities_N and entropies_N, the states [N, E] that predict them; before the last norm on the compiled path)."""
         if fused is not None and batch.end_to_end is not None:
-            hidden_NE = fused.hidden(batch.end_to_end).index_select(0, batch.place_N)
+            hidden_NE = fused.hidden(batch.end_to_end, batch.place_N)
             return fused.log_probs_of(hidden_NE, batch.targets_N, self.distribution.temperature), hidden_NE
         with policy.precision():
             hidden_NE = predicting_states(policy, batch)

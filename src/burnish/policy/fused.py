@@ -113,9 +113,10 @@ class Fused:
             part[0, :, :half].float().contiguous() for part in (cosine_1TD, sine_1TD)
         )
 
-    def hidden(self, rows: PackedRows) -> Tensor:
-        """Hidden states [N, E] before the last norm, in float32, with a graph where gradients are on.
+    def hidden(self, rows: PackedRows, place_M: Tensor | None = None) -> Tensor:
+        """Hidden states before the last norm, in float32, with a graph where gradients are on: [N, E], or those of `place_M` [M, E].
 
+        Places may repeat. Of the others the last layer computes keys and values alone: nobody reads what a prompt's tokens predict.
         Inside there are more places than N, zeros behind the rows, so that sizes recur (`rounded_up`).
         """
         self.reach(int(rows.position_N.max()))
@@ -124,12 +125,17 @@ class Fused:
         # Zeros, not some token's embedding: what a weight that went wrong holds must not come in through padding.
         hidden_NE = F.pad(F.embedding(rows.ids_N, self._embedding).float(), (0, 0, 0, padding))
         rows = replace(rows, position_N=F.pad(rows.position_N, (0, padding)))
+        read_M, back_M = None, place_M
+        if place_M is not None and len(place_M):
+            read_M, back_M = torch.unique(place_M, return_inverse=True)
         for layer in self._layers:
+            if layer is self._layers[-1]:
+                rows = replace(rows, read_M=read_M)
             if torch.is_grad_enabled():
                 hidden_NE = RowsLayer.apply(hidden_NE, layer, rows, self._again, *layer.parameters)  # type: ignore[no-untyped-call]
             else:
                 hidden_NE, _ = layer.forward(hidden_NE, rows)
-        return hidden_NE[:N]
+        return hidden_NE[:N] if back_M is None else hidden_NE.index_select(0, back_M)
 
     def normed(self, hidden_NE: Tensor) -> Tensor:
         """What `hidden` gives after the last norm, [N, E] in float32, with its graph: what heads of one output read."""

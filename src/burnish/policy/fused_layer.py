@@ -46,12 +46,14 @@ class PackedRows:
 
     spans   int32 [rows, 4]: first place and length of what a row goes on from (its prompt; 0, 0 for none), then of its own places
     groups  int32 [G + 1]: where each group begins in spans. A group is one row alone, or a prompt and then the rows that go on from it
+    read_M  int64 [M], for the last layer: the places whose states somebody reads, each once; None: all
     """
 
     ids_N: Tensor
     position_N: Tensor
     spans: Tensor
     groups: Tensor
+    read_M: Tensor | None = None
 
     @property
     def end(self) -> int:
@@ -255,6 +257,7 @@ class Layer:
         )
 
     def forward(self, hidden_NE: Tensor, rows: PackedRows) -> tuple[Tensor, Kept]:
+        """The states after this layer [N, E], or of the places `rows.read_M` [M, E] and some zeros behind them; what `backward` takes."""
         call, (H, K, D) = self.call, self.heads
         N, E = hidden_NE.shape
         normed_in, scale_in = norm(call, hidden_NE, self.norm_in, self.epsilon)
@@ -266,6 +269,9 @@ class Layer:
         attended[rows.end :] = 0  # the kernel writes what spans hold
         groups = (len(rows.groups) - 1, rows.groups, rows.spans)
         call.attend(*groups, H, K, D, turned, qkv, self.scale, self.window, attended, lse)
+        if rows.read_M is not None:  # keys and values are everyone's, the rest is for those alone that are read
+            hidden_NE, attended = _picked(hidden_NE, rows.read_M), _picked(attended, rows.read_M)
+            N = hidden_NE.shape[0]
         middle, normed_post = torch.empty(N, E), torch.empty(N, E, dtype=BF)
         scale_post = torch.empty(N)
         call.add_norm(
@@ -284,7 +290,7 @@ class Layer:
     ) -> tuple[Tensor, list[Tensor | None]]:
         """(gradient of the input, gradients of `parameters` in their order)."""
         call, (H, K, D) = self.call, self.heads
-        N = hidden_NE.shape[0]
+        N = grad_NE.shape[0]
         grad_bf = grad_NE.to(BF)
         inner_grad = self.down.back(grad_bf)
         I = inner_grad.shape[1]
@@ -298,6 +304,9 @@ class Layer:
         )
         out_grad = middle_bf.t() @ kept.attended
         attended_grad = self.out.back(middle_bf)
+        if rows.read_M is not None:
+            N = hidden_NE.shape[0]
+            middle_grad, attended_grad = _put(middle_grad, rows.read_M, N), _put(attended_grad, rows.read_M, N)
         qkv_grad = torch.empty_like(kept.qkv)
         qkv_grad[rows.end :] = 0
         groups = (len(rows.groups) - 1, rows.groups, rows.spans)
@@ -354,6 +363,18 @@ def norm(call: Kernels, hidden_NE: Tensor, weight: Tensor, epsilon: float) -> tu
     out, scale_N = torch.empty(N, E, dtype=BF), torch.empty(N)
     call.add_norm(N, E, hidden_NE, None, None, weight, epsilon, out, scale_N)
     return out, scale_N
+
+
+def _picked(x: Tensor, chosen_M: Tensor) -> Tensor:
+    """Those rows of x, and zeros behind them so that sizes recur."""
+    picked = x.new_zeros(rounded_up(len(chosen_M)), x.shape[1])
+    torch.index_select(x, 0, chosen_M, out=picked[: len(chosen_M)])
+    return picked
+
+
+def _put(x: Tensor, chosen_M: Tensor, N: int) -> Tensor:
+    """`_picked` undone: N rows, zeros where nothing was picked."""
+    return x.new_zeros(N, x.shape[1]).index_copy_(0, chosen_M, x[: len(chosen_M)])
 
 
 def norm_backward(
