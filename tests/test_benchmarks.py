@@ -222,7 +222,7 @@ def test_a_result_goes_between_the_markers_of_a_page(monkeypatch: pytest.MonkeyP
 def test_every_mark_of_the_performance_page_is_one_that_a_script_looks_for() -> None:
     page = (FOLDER.parent / "docs" / "performance.md").read_text()
     marks = set(re.findall(r"<!-- (?!end of )(.+?) -->", page))
-    scripts = ("sampling", "step", "growth", "parts", "update", "gap")
+    scripts = ("sampling", "step", "growth", "parts", "update", "gap", "lag")
     shapes = {f"{script} {name}" for script in scripts for name in ("T", "S", "M", "model")}
     others = {
         "attention",
