@@ -115,7 +115,9 @@ def products(policy: Policy, places: int, predicted: int, repeats: int) -> dict[
         [m.gate_proj.weight, m.up_proj.weight],
         [m.down_proj.weight],
     ]
-    each = [(stack, places, len(layers)) for stack in stacks]
+    # Ours computes of the last layer, behind its attention, the places alone whose states are read.
+    each = [(stack, places, len(layers) - (number > 0)) for number, stack in enumerate(stacks)]
+    each += [(stack, predicted if fused is not None else places, 1) for stack in stacks[1:]]
     each.append(([policy.module.get_output_embeddings().weight], predicted, 1))
     for stack, count, times in each:
         weight = torch.cat([one.detach().to(dtype) for one in stack])

@@ -32,11 +32,14 @@ def test_the_least_work_of_a_model_is_counted_by_hand() -> None:
     work, config = Work.of(policy), policy.module.config
     layers = [p for n, p in policy.module.get_decoder().named_parameters() if "proj" in n]
     matrices, head = sum(p.numel() for p in layers), config.hidden_size * config.vocab_size
-    # Two FLOP for each weight and place; the head only where a token was drawn.
-    assert work.products(10, 3, 64, Even(), torch.float32) == 2 * (10 * matrices + 3 * head)
+    last = policy.module.get_decoder().layers[-1]
+    behind = sum(p.numel() for p in (last.self_attn.o_proj.weight, *last.mlp.parameters()))
+    # Two FLOP for each weight and place; the head, and what stands behind the last attention, only where a token was drawn.
+    expected = 2 * (10 * (matrices - behind) + 3 * behind + 3 * head)
+    assert work.products(10, 3, 64, Even(), torch.float32) == expected
     assert work.attention(7) == 4 * config.num_attention_heads * config.head_dim * 7 * config.num_hidden_layers
     assert work.cache(5) == 2 * config.num_key_value_heads * config.head_dim * 4 * 5 * config.num_hidden_layers
-    assert sum(times for _, _, times in work.weights) == 4 * config.num_hidden_layers  # qkv, o, gate and up, down
+    assert sum(times for _, _, times, _ in work.weights) == 4 * config.num_hidden_layers  # qkv, o, gate and up, down
 
 
 def test_what_is_reached_is_the_limit_over_the_time() -> None:

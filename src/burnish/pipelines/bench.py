@@ -138,10 +138,11 @@ def _scratch() -> Policy:
 class Work:
     """What a step must do at the least, of a model: FLOP of products and of attention, bytes to read.
 
-    weights  (inner, outer, times) of every product of a layer; E hidden width, V vocabulary
+    weights  (inner, outer, times, read) of every product of a layer: how many there are of that size, and how many of those stand behind
+             the last layer's attention, where only the places count whose states are read
     """
 
-    weights: list[tuple[int, int, int]]
+    weights: list[tuple[int, int, int, int]]
     head: tuple[int, int]
     layers: int
     query_width: int
@@ -155,23 +156,30 @@ class Work:
         width = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
         keys = int(getattr(config, "num_key_value_heads", None) or heads)
         stacked: dict[tuple[str, str, int], int] = {}
+        last_layer = f"layers.{int(config.num_hidden_layers) - 1}."
         for name, module in policy.module.get_decoder().named_modules():
             if isinstance(module, nn.Linear):
                 parent, _, last = name.rpartition(".")
                 key = (parent, STACKED.get(last, last), module.in_features)
                 stacked[key] = stacked.get(key, 0) + module.out_features
         shapes = [(inner, outer) for (_, _, inner), outer in stacked.items()]
-        weights = [(inner, outer, shapes.count((inner, outer))) for inner, outer in dict.fromkeys(shapes)]
+        behind = [
+            (inner, outer)
+            for (parent, name, inner), outer in stacked.items()
+            if f"{parent}.".startswith(last_layer) and "qkv" not in name
+        ]
+        weights = [(*size, shapes.count(size), behind.count(size)) for size in dict.fromkeys(shapes)]
         head = policy.module.get_output_embeddings()
         itemsize = 2 if policy.compute is torch.bfloat16 else 4
         size = (int(head.weight.shape[1]), int(head.weight.shape[0]))
         return Work(weights, size, int(config.num_hidden_layers), heads * width, keys * width, itemsize)
 
     def products(self, places: float, heads: float, rows: int, ceilings: Ceilings, dtype: torch.dtype) -> float:
-        """Seconds of the forward products of so many places, and of the head at so many of them, at their ceilings."""
+        """Seconds of the forward products of so many places, of which `heads` are read, at their ceilings."""
         seconds = heads * 2 * self.head[0] * self.head[1] / ceilings.flops(rows, *self.head, dtype)
-        for inner, outer, times in self.weights:
-            seconds += places * times * 2 * inner * outer / ceilings.flops(rows, inner, outer, dtype)
+        for inner, outer, times, read in self.weights:
+            count = places * (times - read) + heads * read
+            seconds += count * 2 * inner * outer / ceilings.flops(rows, inner, outer, dtype)
         return seconds
 
     def attention(self, pairs: float) -> float:
@@ -190,7 +198,7 @@ def _parts(
     policy, work, dtype = step.policy, Work.of(step.policy), step.policy.compute
     rollouts, prompts = step.rollouts, [len(prompt.ids) for prompt in step.prompts]
     live = min(len(rollouts), 512)
-    peak = max(ceilings.flops(MANY, inner, outer, dtype) for inner, outer, _ in work.weights)
+    peak = max(ceilings.flops(MANY, inner, outer, dtype) for inner, outer, *_ in work.weights)
     vocabulary = work.head[1] * work.itemsize
 
     def part(name: str, products: float, attention: float, read: float | None, scale: float, said: str) -> Part:
