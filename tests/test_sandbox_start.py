@@ -176,10 +176,10 @@ def test_what_is_no_result_is_no_exception_of_the_program(line: bytes, sandbox: 
 @pytest.mark.parametrize("tag", ["$set", "$frozenset", "$dict"])
 def test_keys_that_collide_are_refused_before_they_are_put_in_a_table(tag: str) -> None:
     keys = [number * (2**61 - 1) for number in range(1, 20_000)]  # all of hash 0
-    began = time.monotonic()
+    began = time.thread_time()  # its own work, however long it waits for the processor
     with pytest.raises(NotPlain, match="collide"):
         decode({tag: [[key, 0] for key in keys] if tag == "$dict" else keys})
-    assert time.monotonic() - began < 1.0
+    assert time.thread_time() - began < 1.0
 
 
 def test_runs_do_not_share_their_random_numbers(sandbox: Sandbox) -> None:
