@@ -94,9 +94,9 @@ def test_no_text_without_the_ticket_is_a_ballot(text: str) -> None:
 
 
 def test_a_long_reply_is_read_from_its_end_in_linear_time() -> None:
-    began = time.perf_counter()
+    began = time.thread_time()  # its own work, however long it waits for the processor
     found = VERDICT.read("{" * 1_000_000 + reply("right", "ab"), "ab")
-    assert found is not None and time.perf_counter() - began < 1.0
+    assert found is not None and time.thread_time() - began < 1.0
 
 
 # ---- what the judge is shown
