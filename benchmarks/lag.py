@@ -4,11 +4,12 @@
 
 Each side samples `--steps` steps of `--problems` problems, the last one until nothing is under way; new weights arrive between steps (the
 same ones, so that the work stays the same). Sides take turns. Lag 0 waits. Prompts and lengths are those of sampling.py. What stopped is
-computed again when it goes on, and that is in the seconds. Not for: what lag does to learning (docs/recipes.md).
+computed again when it goes on, and that is in the seconds. Not for: what lag does to learning (docs/performance.md).
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -82,7 +83,7 @@ def side(policy: Policy, work: Work, steps: int, max_lag: int, ahead: float, row
     }
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = options(__doc__)
     parser.add_argument("--shape", choices=("T", "S"), default="T")
     parser.add_argument("--model", help="a model folder, such as runs/demo/run/final, on the demo's problems")
@@ -98,6 +99,11 @@ def main() -> None:
     given = parser.parse_args()
     if given.quick:
         given.problems, given.max_new, given.mean, given.repeats, given.steps = 8, 48, 16.0, 1, 3
+    return given
+
+
+def main() -> None:
+    given = arguments()
     facts = machine(given.threads)
     torch.set_num_threads(given.threads)
     tune_allocator()

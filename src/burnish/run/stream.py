@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from burnish.errors import EngineError
 from burnish.journal import Ledger
 from burnish.learner.learner import Learner
-from burnish.records import Group, Problem, Tokens
+from burnish.records import Group, Tokens
 from burnish.rollout import Sampler
-from burnish.run.lagging import Lagging
+from burnish.run.lagging import Lagging, Taking
 
 CANARY_TOLERANCE, CANARY_SHARE = 0.05, 0.02
 """Nats, and nats a nat: logits in bfloat16 stand in steps of 1/16 from 8 on, and products of other shapes may differ by some of them."""
@@ -24,10 +24,8 @@ CANARY_TOLERANCE, CANARY_SHARE = 0.05, 0.02
 Annotate = Callable[[list[Group]], list[Group]]
 
 
-class Source(Protocol):
+class Source(Taking, Protocol):
     """Problems to train on, resumable. (burnish.tasks.source.Source)"""
-
-    def take(self, n: int) -> list[Problem]: ...
 
     def state(self) -> Mapping[str, Any]: ...
 
@@ -80,8 +78,9 @@ class LocalStream:
         """The next problems, sampled and judged. Seeds come from (run seed, problem id, index, version)."""
         self.sampled_with = self._sampler.engine.version
         with self._clock.timing("sample and verify"):
-            groups = self._next(prompts, set())
-            return groups if self._refill is None else self._filled(groups, prompts, self._refill)
+            seen: set[str] = set()
+            groups = self._next(prompts, seen)
+            return groups if self._refill is None else self._filled(groups, seen, prompts, self._refill)
 
     def _next(self, count: int, seen: set[str]) -> list[Group]:
         """Groups of so many more problems; a small split comes round again, and what was `seen` in this step is left out."""
@@ -93,9 +92,8 @@ class LocalStream:
         seen |= {group.problem.id for group in groups}
         return groups if self._annotate is None else self._annotate(groups)
 
-    def _filled(self, groups: list[Group], prompts: int, refill: Refill) -> list[Group]:
+    def _filled(self, groups: list[Group], seen: set[str], prompts: int, refill: Refill) -> list[Group]:
         left = int(refill.budget * prompts) - prompts
-        seen = {group.problem.id for group in groups}
         self.short = prompts - sum(map(refill.informative, groups))
         while self.short > 0 and left > 0:
             asked = min(self.short, left)
